@@ -1,0 +1,350 @@
+"""The configuration: one typed, frozen tree; `config.yaml` beside this file holds every default."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_args
+
+import yaml
+from dotenv import dotenv_values
+from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+
+from aura_model.errors import ConfigError
+
+DEFAULTS = Path(__file__).with_name("config.yaml")
+ENV_PREFIX = "AURA_"
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Probability = Annotated[float, Field(ge=0, le=1)]
+Detector = Literal["retinaface", "mtcnn", "center_crop"]
+Temporal = Literal["avg_pool", "temporal_conv", "transformer"]
+Fusion = Literal["concat", "attention", "cross_modal"]
+Sampling = Literal["random", "uniform", "start_at"]
+Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
+
+
+class Section(BaseModel):
+    """A part of the tree: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, populate_by_name=True)
+
+
+class PreprocessingConfig(Section):
+    """`dataset.preprocessing`."""
+
+    mode: Literal["on_the_fly", "preextracted"]
+
+
+class ClipsPerVideo(Section):
+    """`dataset.video.clips_per_video`: clip starts drawn from one video."""
+
+    train: PositiveInt
+    eval: PositiveInt
+
+
+class VideoConfig(Section):
+    """`dataset.video`: which frames make a clip."""
+
+    frame_rate: Annotated[float, Field(gt=0, le=120)]
+    temporal_window: Annotated[int, Field(ge=1, le=64)]
+    clip_sampling_strategy: Sampling
+    start_at: NonNegative
+    clips_per_video: ClipsPerVideo
+    max_clips: Annotated[int, Field(ge=1, le=256)]
+
+    @property
+    def clip_seconds(self) -> float:
+        """The time one clip spans, seconds."""
+        return self.temporal_window / self.frame_rate
+
+
+class FaceConfig(Section):
+    """`dataset.face`: how faces are found, followed and cut out."""
+
+    detect: bool
+    detector: Detector
+    threshold: Probability
+    every: PositiveInt
+    detection_side: Annotated[int, Field(ge=64, le=4096)]
+    min_side: NonNegative
+    max_faces: PositiveInt
+    margin: Annotated[float, Field(ge=0, le=2)]
+    size: Annotated[int, Field(ge=32, le=1024)]
+
+
+class AudioConfig(Section):
+    """`dataset.audio`: whether sound is used, and what counts as speech."""
+
+    enabled: bool
+    speech_threshold: Probability
+    min_speech: Probability
+
+
+class AugmentationConfig(Section):
+    """`dataset.augmentation`: of training clips only."""
+
+    enabled: bool
+    horizontal_flip: Probability
+    color_jitter: Annotated[float, Field(ge=0, lt=1)]
+    jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] | None
+    audio_noise: NonNegative
+
+
+class DatasetConfig(Section):
+    """`dataset`: from files to clips."""
+
+    data_root: Path
+    manifest: Path | None
+    preprocessing: PreprocessingConfig
+    video: VideoConfig
+    face: FaceConfig
+    audio: AudioConfig
+    augmentation: AugmentationConfig
+
+
+class TrainingConfig(Section):
+    """`training`: the optimisation."""
+
+    epochs: PositiveInt
+    batch_size: PositiveInt
+    learning_rate: Positive
+    weight_decay: NonNegative
+    gradient_clip: Positive
+    modality_loss_weight: NonNegative
+    use_amp: bool
+    num_workers: PositiveInt
+    output: Path
+
+
+class VideoModelConfig(Section):
+    """`model.video`: the frame backbone and the temporal encoder."""
+
+    backbone: str
+    pretrained: bool
+    temporal: Temporal
+
+
+class AudioModelConfig(Section):
+    """`model.audio`: the log-mel front end."""
+
+    sample_rate: Literal[16000]
+    n_mels: Annotated[int, Field(ge=16, le=128)]
+
+
+class TemporalConsistencyConfig(Section):
+    """`model.fusion.temporal_consistency_loss`."""
+
+    enabled: bool
+    weight: NonNegative
+
+
+class FusionConfig(Section):
+    """`model.fusion`: how the two modalities are joined."""
+
+    strategy: Fusion
+    hidden_dim: Annotated[int, Field(ge=8, le=4096, multiple_of=8)]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    temporal_consistency_loss: TemporalConsistencyConfig
+
+
+class ModelConfig(Section):
+    """`model`: everything that a checkpoint needs to rebuild the network."""
+
+    num_classes: Literal[2]
+    video: VideoModelConfig
+    audio: AudioModelConfig
+    fusion: FusionConfig
+
+
+class InferenceConfig(Section):
+    """`inference`: which model answers, where, and when it abstains."""
+
+    checkpoint: Path | None
+    device: Literal["auto", "cpu", "cuda"]
+    batch_clips: PositiveInt
+    uncertain_band: tuple[Probability, Probability]
+
+    @model_validator(mode="after")
+    def _ordered(self) -> "InferenceConfig":
+        if self.uncertain_band[0] > self.uncertain_band[1]:
+            raise ValueError("uncertain_band must be [low, high] with low <= high")
+        return self
+
+
+class LimitsConfig(Section):
+    """`limits`: bounds on one media file."""
+
+    max_bytes: PositiveInt
+    max_seconds: Positive
+    max_pixels: PositiveInt
+    min_side: PositiveInt
+    max_frames: PositiveInt
+    max_streams: PositiveInt
+    decode_seconds: Positive
+    child_memory_bytes: PositiveInt
+    files_per_child: PositiveInt
+
+
+class ServingConfig(Section):
+    """`serving`: the HTTP service."""
+
+    max_in_flight: PositiveInt
+    deadline_seconds: Positive
+    fetch_seconds: Positive
+    allow_http: bool
+    allow_loopback: bool
+    decode_children: PositiveInt | None
+
+
+class LoggingConfig(Section):
+    """`logging`: where records go and how they look."""
+
+    level: Level
+    json_lines: bool = Field(alias="json")
+    log_file: Path | None
+
+
+class Config(Section):
+    """The whole tree. Built by `load_config`; every key has its default in `config.yaml`."""
+
+    seed: Annotated[int, Field(ge=0, lt=2**32)]
+    dataset: DatasetConfig
+    training: TrainingConfig
+    model: ModelConfig
+    inference: InferenceConfig
+    limits: LimitsConfig
+    serving: ServingConfig
+    logging: LoggingConfig
+
+    def plain(self) -> dict[str, Any]:
+        """The tree as plain JSON types, as a checkpoint stores it."""
+        return self.model_dump(mode="json", by_alias=True)
+
+
+def load_config(
+    path: Path | None = None,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    overrides: Iterable[str] = (),
+    env: Mapping[str, str] | None = None,
+) -> Config:
+    """Build the configuration: `overrides` > environment (and `.env`) > `settings` > the YAML file > defaults.
+
+    Args:
+        path: a YAML file with any part of the tree; `AURA_CONFIG` names one where this is None.
+        settings: a nested mapping laid over the file, such as the `args` of a Serve application.
+        overrides: `section.key=value` strings, as the command line's `--set` gives them.
+        env: the environment; the process's own, with `.env` below it, where this is None.
+
+    Raises:
+        ConfigError: an unreadable file, an unknown key or a bad value; the text names the key and what is allowed.
+    """
+    environment = _environment() if env is None else env
+    file = path or (Path(environment["AURA_CONFIG"]) if environment.get("AURA_CONFIG") else None)
+    layers = [
+        read_yaml(file) if file else {},
+        dict(settings or {}),
+        _nested((_env_key(name), value) for name, value in environment.items() if _is_setting(name)),
+        _nested(_split_override(item) for item in overrides),
+    ]
+    return parse_config(*layers)
+
+
+def parse_config(*layers: Mapping[str, Any]) -> Config:
+    """Lay nested mappings over the defaults, the last one on top, and validate the result.
+
+    Raises:
+        ConfigError: see `load_config`.
+    """
+    tree = dict(_defaults())
+    for layer in layers:
+        tree = _merge(tree, layer)
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        raise ConfigError("; ".join(_explain(item) for item in error.errors())) from None
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """Read one YAML mapping.
+
+    Raises:
+        ConfigError: the file is missing, not YAML, or not a mapping.
+    """
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read {path}: {error.strerror}") from None
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    if content is None:
+        return {}
+    if not isinstance(content, dict):
+        raise ConfigError(f"{path} must hold a mapping of sections, not a {type(content).__name__}")
+    return content
+
+
+@cache
+def _defaults() -> dict[str, Any]:
+    return read_yaml(DEFAULTS)
+
+
+def _environment() -> dict[str, str]:
+    dotenv = {name: value for name, value in dotenv_values().items() if value is not None}
+    return dotenv | dict(os.environ)
+
+
+def _is_setting(name: str) -> bool:
+    return name.startswith(ENV_PREFIX) and "__" in name
+
+
+def _env_key(name: str) -> str:
+    return name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+
+
+def _split_override(item: str) -> tuple[str, str]:
+    key, equals, value = item.partition("=")
+    if not equals or not re.fullmatch(r"\w+(\.\w+)*", key):
+        raise ConfigError(f"{item!r} is not of the form section.key=value")
+    return key, value
+
+
+def _nested(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
+    tree: dict[str, Any] = {}
+    for key, text in items:
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            raise ConfigError(f"{key}: the value is not YAML") from None
+        branch: Any = value
+        for part in reversed(key.split(".")):
+            branch = {part: branch}
+        tree = _merge(tree, branch)
+    return tree
+
+
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(below)
+    for key, value in above.items():
+        old = merged.get(key)
+        merged[key] = _merge(old, value) if isinstance(old, Mapping) and isinstance(value, Mapping) else value
+    return merged
+
+
+def _explain(item: Any) -> str:
+    path = [str(part) for part in item["loc"]]
+    key = ".".join(path)
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key; allowed here: {', '.join(_allowed(path[:-1]))}"
+    return f"{key}: {item['msg']} (got {item['input']!r:.80})"
+
+
+def _allowed(path: list[str]) -> list[str]:
+    node: type[BaseModel] = Config
+    for part in path:
+        annotation = node.model_fields[part].annotation
+        node = next(t for t in (annotation, *get_args(annotation)) if isinstance(t, type) and issubclass(t, Section))
+    return [field.alias or name for name, field in node.model_fields.items()]

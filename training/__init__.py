@@ -1,0 +1,1 @@
+"""Training and batch work on Ray Data and Ray Train."""
