@@ -1,11 +1,18 @@
 """From scores to an answer: the reply's types, aggregation, and `analyse`, which builds an `Analysis`."""
 
-from typing import Annotated, Literal
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from aura_model.config import Probability
+from aura_model.clips import Clip, Clips
+from aura_model.config import Config, Probability
 from aura_model.media import MediaInfo
+
+if TYPE_CHECKING:
+    from aura_model.scoring import ClipScore  # imports torch
 
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 Reason = Literal[
@@ -19,8 +26,52 @@ Reason = Literal[
     "truncated",
     "corrupt_frames",
 ]
+Aggregation = Literal["mean", "median", "max", "topk"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+TOP_SHARE = 0.25
+"""`topk` is the mean over this share of the clips, the highest ones, at least one."""
+EXTREME_LOGIT = 1e6
+"""Logits are held within this bound, so that a mean of infinities stays a number."""
+
+EXAMPLE: dict[str, Any] = {
+    "verdict": "fake",
+    "reasons": ["no_audio"],
+    "fake_probability": 0.93,
+    "modalities": {"video": 0.93, "audio": None},
+    "faces": [
+        {
+            "track_id": 0,
+            "fake_probability": 0.93,
+            "start": 1.0,
+            "end": 2.0,
+            "boxes": [
+                {"time": 1.0, "x1": 212.4, "y1": 88.1, "x2": 340.9, "y2": 251.7},
+                {"time": 1.125, "x1": 213.0, "y1": 88.0, "x2": 341.6, "y2": 251.9},
+            ],
+        }
+    ],
+    "timeline": [
+        {"start": 1.0, "end": 2.0, "track_id": 0, "fake_probability": 0.93, "video": 0.93, "audio": None},
+    ],
+    "segments": [{"start": 1.0, "end": 2.0, "track_id": 0, "fake_probability": 0.93}],
+    "media": {
+        "sha256": "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08",
+        "bytes": 1830412,
+        "container": "mp4",
+        "duration": 12.48,
+        "width": 1280,
+        "height": 720,
+        "fps": 25.0,
+        "rotation": 0,
+        "video_codec": "h264",
+        "audio_codec": None,
+    },
+    "model": {"name": "tf_efficientnet_lite0", "version": "4b1d7a0c2e95", "trained": True, "calibrated": True},
+    "timings": {"open": 3.1, "decode": 410.6, "faces": 268.3, "speech": 0.0, "score": 95.2, "total": 790.4},
+    "request_id": "5f1c9d0e8a7b4c36",
+}
 
 
 class Part(BaseModel):
@@ -92,8 +143,10 @@ class Analysis(Part):
     child), `score` (the model) and `total`.
     """
 
+    model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
+
     verdict: Verdict = Field(
-        description="uncertain: inside the uncertain band, or an untrained model; not_applicable: no face and no speech."
+        description="uncertain: in the uncertain band, or by an untrained model; not_applicable: no face and no speech."
     )
     reasons: tuple[Reason, ...] = Field(description="Why the verdict is no firmer, and what the media lacked.")
     fake_probability: Probability | None = Field(description="0 = real, 1 = fake; null where nothing was scored.")
@@ -105,3 +158,199 @@ class Analysis(Part):
     model: ModelInfo
     timings: dict[str, Milliseconds] = Field(description="Milliseconds per stage.")
     request_id: str | None = Field(default=None, description="The id of the HTTP request; null outside the service.")
+
+
+def analyse(
+    clips: Clips,
+    scores: Sequence["ClipScore"],
+    model: ModelInfo,
+    config: Config,
+    timings: Mapping[str, float],
+    *,
+    request_id: str | None = None,
+) -> Analysis:
+    """Turn the scores of one file's clips into the answer.
+
+    Args:
+        clips: what `load_clips` returned; pixels and sound are not needed.
+        scores: one for each clip, in the same order.
+        model: which model gave the scores.
+        config: the uncertain band is read from it.
+        timings: seconds per stage beside those in `clips.timings`, which it overrides: `fetch`, `score`, `total`.
+        request_id: the id of the HTTP request.
+
+    Raises:
+        ValueError: a score is not a number, or there is not one for each clip.
+    """
+    scored = sorted(zip(clips.clips, scores, strict=True), key=lambda pair: _order(pair[0]))
+    fake = _pool([(clip.track_id, score.fake) for clip, score in scored])
+    verdict, doubts = _decide(fake, model, config.inference.uncertain_band)
+    entries = [(_entry(clip, score, clips.media.duration), score.fake) for clip, score in scored]
+    return Analysis(
+        verdict=verdict,
+        reasons=_in_order({*doubts, *clips.notes}),
+        fake_probability=fake,
+        modalities=Modalities(
+            video=_pool([(clip.track_id, score.video) for clip, score in scored]),
+            audio=_pool([(clip.track_id, score.audio) for clip, score in scored]),
+        ),
+        faces=_faces(scored, clips.media.duration),
+        timeline=tuple(entry for entry, _ in entries),
+        segments=_segments(entries, config.inference.uncertain_band[1]),
+        media=clips.media,
+        model=model,
+        timings={stage: round(1000 * seconds, 3) for stage, seconds in {**clips.timings, **timings}.items()},
+        request_id=request_id,
+    )
+
+
+def aggregate(logits: Sequence[float], method: Aggregation = "mean") -> float:
+    """One logit for one track from the logits of its clips.
+
+    Raises:
+        ValueError: no logits, or one that is not a number.
+    """
+    if not logits:
+        raise ValueError("no logits to aggregate")
+    if any(math.isnan(logit) for logit in logits):
+        raise ValueError("a score is not a number")
+    values = np.sort(np.clip(np.asarray(logits, dtype=np.float64), -EXTREME_LOGIT, EXTREME_LOGIT))
+    match method:
+        case "mean":
+            return float(values.mean())
+        case "median":
+            return float(np.median(values))
+        case "max":
+            return float(values[-1])
+        case "topk":
+            return float(values[-math.ceil(TOP_SHARE * len(values)) :].mean())
+
+
+def aggregate_tracks(track_ids: Sequence[int | None], logits: Sequence[float], method: Aggregation = "mean") -> float:
+    """One logit for one video: `aggregate` over each track, then the maximum over tracks.
+
+    The clips without a face (track id None) are one track, which counts only where there is no face.
+
+    Args:
+        track_ids: the track of each clip.
+        logits: the logit of each clip.
+        method: how the clips of a track are joined.
+
+    Raises:
+        ValueError: no logits, one that is not a number, or not one for each track id.
+    """
+    tracks: dict[int | None, list[float]] = {}
+    for track_id, logit in zip(track_ids, logits, strict=True):
+        tracks.setdefault(track_id, []).append(logit)
+    joined = {track_id: aggregate(values, method) for track_id, values in tracks.items()}
+    faces = [logit for track_id, logit in joined.items() if track_id is not None]
+    return max(faces or joined.values())
+
+
+def probability(logit: float) -> float:
+    """The logistic function, without overflow.
+
+    Raises:
+        ValueError: the logit is not a number.
+    """
+    if math.isnan(logit):
+        raise ValueError("a score is not a number")
+    return 0.5 * (1.0 + math.tanh(0.5 * logit))
+
+
+def _pool(scores: Sequence[tuple[int | None, float | None]]) -> float | None:
+    present = [(track_id, logit) for track_id, logit in scores if logit is not None]
+    if not present:
+        return None
+    return probability(aggregate_tracks([track_id for track_id, _ in present], [logit for _, logit in present]))
+
+
+def _decide(fake: float | None, model: ModelInfo, band: tuple[float, float]) -> tuple[Verdict, set[Reason]]:
+    if fake is None:
+        return "not_applicable", set()
+    if not model.trained:
+        return "uncertain", {"untrained_model"}
+    doubts: set[Reason] = set() if model.calibrated else {"uncalibrated_model"}
+    if fake < band[0]:
+        return "real", doubts
+    if fake > band[1]:
+        return "fake", doubts
+    return "uncertain", doubts | {"near_threshold"}
+
+
+def _in_order(codes: set[str]) -> tuple[Reason, ...]:
+    known: tuple[Reason, ...] = get_args(Reason)
+    if unknown := codes.difference(known):
+        raise ValueError(f"not reasons: {sorted(unknown)}")
+    return tuple(code for code in known if code in codes)
+
+
+def _order(clip: Clip) -> tuple[float, float]:
+    return float(clip.times[0]), math.inf if clip.track_id is None else clip.track_id
+
+
+def _moment(seconds: float, duration: float) -> float:
+    return min(round(max(seconds, 0.0), 3), duration)
+
+
+def _entry(clip: Clip, score: "ClipScore", duration: float) -> TimelineEntry:
+    start = float(clip.times[0])
+    return TimelineEntry(
+        start=_moment(start, duration),
+        end=_moment(start + clip.seconds, duration),
+        track_id=clip.track_id,
+        fake_probability=probability(score.fake),
+        video=None if score.video is None else probability(score.video),
+        audio=None if score.audio is None else probability(score.audio),
+    )
+
+
+def _faces(scored: Sequence[tuple[Clip, "ClipScore"]], duration: float) -> tuple[FaceReport, ...]:
+    track_ids = sorted({clip.track_id for clip, _ in scored if clip.track_id is not None})
+    return tuple(
+        _face(track_id, [pair for pair in scored if pair[0].track_id == track_id], duration) for track_id in track_ids
+    )
+
+
+def _face(track_id: int, scored: Sequence[tuple[Clip, "ClipScore"]], duration: float) -> FaceReport:
+    boxes = {box.time: box for clip, _ in scored for box in _boxes(clip, duration)}
+    return FaceReport(
+        track_id=track_id,
+        fake_probability=probability(aggregate([score.fake for _, score in scored])),
+        start=_moment(min(float(clip.times[0]) for clip, _ in scored), duration),
+        end=_moment(max(float(clip.times[0]) + clip.seconds for clip, _ in scored), duration),
+        boxes=tuple(boxes[time] for time in sorted(boxes)),
+    )
+
+
+def _boxes(clip: Clip, duration: float) -> list[FaceBox]:
+    if clip.boxes is None:
+        return []
+    corners = np.round(clip.boxes.astype(np.float64), 1).tolist()
+    moments = [_moment(time, duration) for time in clip.times.tolist()]
+    return [
+        FaceBox(time=time, x1=x1, y1=y1, x2=x2, y2=y2) for time, (x1, y1, x2, y2) in zip(moments, corners, strict=True)
+    ]
+
+
+def _segments(entries: Sequence[tuple[TimelineEntry, float]], high: float) -> tuple[Segment, ...]:
+    """Join the entries of a track above `high` that touch; a gap between sampled clips is not claimed."""
+    runs: dict[int | None, list[list[tuple[TimelineEntry, float]]]] = {}
+    for entry, logit in entries:
+        if entry.fake_probability <= high:
+            continue
+        track = runs.setdefault(entry.track_id, [[]])
+        if track[-1] and entry.start > max(earlier.end for earlier, _ in track[-1]):
+            track.append([])
+        track[-1].append((entry, logit))
+    segments = [_segment(run) for track in runs.values() for run in track]
+    return tuple(sorted(segments, key=lambda segment: segment.start))
+
+
+def _segment(run: Sequence[tuple[TimelineEntry, float]]) -> Segment:
+    return Segment(
+        start=run[0][0].start,
+        end=max(entry.end for entry, _ in run),
+        track_id=run[0][0].track_id,
+        fake_probability=probability(aggregate([logit for _, logit in run])),
+    )
