@@ -261,8 +261,8 @@ def test_boxes_are_source_pixels_to_a_tenth() -> None:
 
 
 def test_a_moment_seen_by_two_clips_has_one_box() -> None:
-    face = run([(clip(0.0), Score(0.0)), (clip(0.5), Score(0.0))]).faces[0]
-    assert [box.time for box in face.boxes] == [0.0, 0.5, 1.0]
+    face = run([(clip(0.0), Score(0.0)), (clip(0.25), Score(0.0)), (clip(0.5), Score(0.0))]).faces[0]
+    assert [box.time for box in face.boxes] == [0.0, 0.25, 0.5, 0.75, 1.0]
 
 
 def test_the_timeline_has_one_entry_per_clip_in_order_of_time() -> None:
