@@ -1,0 +1,178 @@
+"""Faces in one image: the detector's contract, and the one geometry by which a face is cut out."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from aura_model.config import FaceConfig
+
+Image = npt.NDArray[np.uint8]
+Floats = npt.NDArray[np.float32]
+
+# Eyes, nose and mouth corners as shares of an aligned face's side: the five points of the ArcFace template
+# (Deng et al., 2019; InsightFace) over its 112 pixels.
+_NEUTRAL = ((0.3419, 0.4616), (0.6565, 0.4598), (0.5002, 0.6405), (0.3710, 0.8247), (0.6315, 0.8233))
+_LARGEST_WORK = 4096
+
+
+@dataclass(frozen=True, eq=False)
+class Face:
+    """A detected face, in pixels of the image given; the box may reach past the image's edge."""
+
+    box: Floats
+    """[4] x1, y1, x2, y2; pixel i covers i..i+1."""
+    landmarks: Floats
+    """[5, 2] x, y of the eyes, the nose and the mouth corners, each pair from the image's left to its right."""
+    score: float
+    """0..1."""
+
+    @property
+    def area(self) -> float:
+        """Of the box, square pixels."""
+        return float((self.box[2] - self.box[0]) * (self.box[3] - self.box[1]))
+
+    @property
+    def side(self) -> float:
+        """The box's longer side, pixels."""
+        return float(max(self.box[2] - self.box[0], self.box[3] - self.box[1]))
+
+
+class FaceDetector(Protocol):
+    """What finds faces."""
+
+    def detect(self, image: Image) -> list[Face]:
+        """Find the faces of an RGB image [H, W, 3] of any size, the largest first."""
+        ...
+
+
+def make_detector(config: FaceConfig, threads: int) -> FaceDetector | None:
+    """Build the configured detector; None where the frame's centre is cropped instead.
+
+    Raises:
+        ConfigError: the detector's package is not installed, or its weights are not the known ones.
+    """
+    if not config.detect or config.detector == "center_crop":
+        return None
+    if config.detector == "mtcnn":
+        from aura_model.mtcnn import MTCNN
+
+        return MTCNN(config)
+    from aura_model.retinaface import RetinaFace
+
+    return RetinaFace(config, threads)
+
+
+def largest_first(faces: Iterable[Face], min_side: float) -> list[Face]:
+    """Drop the faces whose longer side is below `min_side` pixels and sort the others by area."""
+    return sorted((face for face in faces if face.side >= min_side), key=lambda face: (-face.area, *face.box.tolist()))
+
+
+def shrink(image: Image, long_side: int) -> Image:
+    """Scale an image down until its longer side is `long_side`; a smaller one is returned as it is."""
+    height, width = image.shape[:2]
+    scale = long_side / max(height, width)
+    if scale >= 1:
+        return image
+    target = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(cv2.resize(image, target, interpolation=cv2.INTER_AREA), dtype=np.uint8)
+
+
+def overlaps(a: Floats, b: Floats, over: Literal["union", "smaller"] = "union") -> Floats:
+    """Intersection of each box of `a` [n, 4] with each of `b` [m, 4], as a share of their union or of the smaller one.
+
+    Returns:
+        [n, m]; 0 for boxes without area.
+    """
+    corner1 = np.maximum(a[:, None, :2], b[None, :, :2])
+    corner2 = np.minimum(a[:, None, 2:], b[None, :, 2:])
+    shared = np.prod(np.clip(corner2 - corner1, 0, None), axis=2)
+    area_a = np.prod(np.clip(a[:, 2:] - a[:, :2], 0, None), axis=1)[:, None]
+    area_b = np.prod(np.clip(b[:, 2:] - b[:, :2], 0, None), axis=1)[None, :]
+    whole = np.minimum(area_a, area_b) if over == "smaller" else area_a + area_b - shared
+    return np.asarray(np.divide(shared, whole, out=np.zeros_like(shared), where=whole > 0), dtype=np.float32)
+
+
+def suppress(
+    boxes: Floats, scores: Floats, threshold: float, over: Literal["union", "smaller"] = "union"
+) -> npt.NDArray[np.intp]:
+    """Non-maximum suppression: indices of the boxes kept, the best score first.
+
+    A box goes when it overlaps a better one that is kept by more than `threshold`.
+    """
+    order = np.argsort(-scores, kind="stable")
+    kept: list[int] = []
+    while order.size:
+        best = order[0]
+        kept.append(int(best))
+        others = order[1:]
+        order = others[overlaps(boxes[best][None], boxes[others], over)[0] <= threshold]
+    return np.asarray(kept, dtype=np.intp)
+
+
+def square_crop(box: Floats, margin: float) -> tuple[float, float, float]:
+    """The square around a face box: centre x, centre y and side, `margin` of the longer side added on each side."""
+    x1, y1, x2, y2 = (float(value) for value in box)
+    return (x1 + x2) / 2, (y1 + y2) / 2, max(x2 - x1, y2 - y1) * (1 + 2 * margin)
+
+
+def crop_face(image: Image, box: Floats, landmarks: Floats, margin: float, size: int) -> tuple[Image, Floats]:
+    """Cut the square around a face from the original image and resize it once.
+
+    Args:
+        image: uint8 [H, W, 3].
+        box: [4] x1, y1, x2, y2 in the image's pixels; it may lie partly or wholly outside.
+        landmarks: [5, 2] in the image's pixels.
+        margin: added on each side, as a share of the box's longer side.
+        size: of the crop, pixels.
+
+    Returns:
+        The crop, uint8 [size, size, 3], and the landmarks [5, 2] in its pixels. Outside the image its edge is
+        repeated; a reflection would show parts of a face twice.
+    """
+    x, y, side = square_crop(box, margin)
+    side = max(side, 1.0)
+    left, top = x - side / 2, y - side / 2
+    moved = (landmarks - np.array([left, top])) * (size / side)
+    return resample(image, left, top, side, size), moved.astype(np.float32)
+
+
+def center_crop(image: Image, size: int) -> tuple[Image, Floats, Floats]:
+    """Cut out the largest centred square, for when no detector is used.
+
+    Returns:
+        The crop, uint8 [size, size, 3]; the square [4] in the image's pixels; neutral landmarks [5, 2] in the crop's.
+    """
+    height, width = image.shape[:2]
+    side = min(height, width)
+    left, top = (width - side) / 2, (height - side) / 2
+    box = np.array([left, top, left + side, top + side], dtype=np.float32)
+    landmarks = box[:2] + np.array(_NEUTRAL, dtype=np.float32) * side
+    crop, moved = crop_face(image, box, landmarks, margin=0, size=size)
+    return crop, box, moved
+
+
+def resample(image: Image, left: float, top: float, side: float, size: int) -> Image:
+    """Resize the square of `side` pixels at (left, top) to `size`, without aliasing or rounding to whole pixels.
+
+    `warpAffine` alone would skip pixels when it shrinks, and a slice with `INTER_AREA` would round the square to whole
+    pixels and shake from frame to frame. So the square is sampled bilinearly on a grid about as fine as the image's
+    own, an integer multiple of the crop's, whose cells are then averaged.
+    """
+    factor = max(1, min(math.ceil(side / size), _LARGEST_WORK // size))
+    step = side / (size * factor)
+    matrix = np.array([[step, 0, left + step / 2 - 0.5], [0, step, top + step / 2 - 0.5]])
+    work = cv2.warpAffine(
+        image,
+        matrix,
+        (size * factor, size * factor),
+        flags=cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP,
+        borderMode=cv2.BORDER_REPLICATE,
+    )
+    if factor > 1:
+        work = cv2.resize(work, (size, size), interpolation=cv2.INTER_AREA)
+    return np.asarray(work, dtype=np.uint8)
