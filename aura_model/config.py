@@ -23,6 +23,7 @@ Detector = Literal["retinaface", "mtcnn", "center_crop"]
 Temporal = Literal["avg_pool", "temporal_conv", "transformer"]
 Fusion = Literal["concat", "attention", "cross_modal"]
 Sampling = Literal["random", "uniform", "start_at"]
+Device = Literal["auto", "cpu", "cuda"]
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -92,6 +93,12 @@ class AugmentationConfig(Section):
     jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] | None
     audio_noise: NonNegative
 
+    @model_validator(mode="after")
+    def _ordered(self) -> "AugmentationConfig":
+        if self.jpeg_quality and self.jpeg_quality[0] > self.jpeg_quality[1]:
+            raise ValueError("jpeg_quality must be [low, high] with low <= high")
+        return self
+
 
 class DatasetConfig(Section):
     """`dataset`: from files to clips."""
@@ -115,6 +122,7 @@ class TrainingConfig(Section):
     gradient_clip: Positive
     modality_loss_weight: NonNegative
     use_amp: bool
+    device: Device
     num_workers: PositiveInt
     output: Path
 
@@ -163,7 +171,7 @@ class InferenceConfig(Section):
     """`inference`: which model answers, where, and when it abstains."""
 
     checkpoint: Path | None
-    device: Literal["auto", "cpu", "cuda"]
+    device: Device
     batch_clips: PositiveInt
     uncertain_band: tuple[Probability, Probability]
 
