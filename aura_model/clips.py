@@ -1,12 +1,25 @@
 """From a media file to clips: which moments are sampled, what a clip is, and `load_clips`, the one path."""
 
-from collections.abc import Mapping
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.media import MediaInfo
+from aura_model.config import Config, VideoConfig
+from aura_model.errors import MediaError
+from aura_model.faces import make_detector
+from aura_model.media import Media, MediaInfo, open_media
+from aura_model.picture import Crops, Picture, PictureReader, Window
+from aura_model.sound import SoundReader
+from aura_model.stopwatch import Stopwatch
+
+Wave = npt.NDArray[np.float32]
+"""[S] mono 16 kHz, -1..1."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +49,143 @@ class Clips:
     """What `load_clips` returns for one media file."""
 
     clips: tuple[Clip, ...]
+    """By track, the most prominent first, then by time."""
     media: MediaInfo
     notes: tuple[str, ...]
-    """Codes of what was met on the way: truncated, no_video, no_audio, no_face, no_speech."""
+    """Codes of what was met on the way: truncated, corrupt_frames, no_video, no_face, no_audio, no_speech."""
     timings: Mapping[str, float]
-    """Seconds per stage: open, decode, faces, speech."""
+    """Seconds per stage: open, decode, faces, sound."""
 
     def without_samples(self) -> "Clips":
         """The same clips without pixels and sound: small enough to pass around."""
         return replace(self, clips=tuple(replace(clip, frames=None, wave=None) for clip in self.clips))
+
+
+def sample_starts(duration: float, config: VideoConfig, rng: np.random.Generator | None) -> list[float]:
+    """Clip starts in seconds, rising.
+
+    Evaluation (`rng` None) spreads `clips_per_video.eval` clips evenly, fewer where they would overlap. Training draws
+    `clips_per_video.train` at random, or evenly, as `clip_sampling_strategy` says. `start_at` gives one clip in both.
+    """
+    latest = max(0.0, duration - config.clip_seconds)
+    if config.clip_sampling_strategy == "start_at":
+        return [min(config.start_at, latest)]
+    if rng is not None and config.clip_sampling_strategy == "random":
+        return sorted(float(start) for start in rng.uniform(0, latest, config.clips_per_video.train))
+    most = config.clips_per_video.eval if rng is None else config.clips_per_video.train
+    count = min(most, max(1, int(duration / config.clip_seconds)))
+    middles = [duration * (index + 0.5) / count for index in range(count)]
+    return [min(max(0.0, middle - config.clip_seconds / 2), latest) for middle in middles]
+
+
+def load_clips(source: BinaryIO | Path | bytes, config: Config, rng: np.random.Generator | None = None) -> Clips:
+    """Decode a media file once and return its clips: the one path from bytes to model input.
+
+    Runs in this very process: untrusted media goes through `aura_model.sandbox.Sandbox`, which calls this.
+
+    Args:
+        source: an open file, a path, or the bytes themselves.
+        config: `dataset` says what is cut out, `limits` what is refused.
+        rng: draws the clip starts in training; None means evaluation, which is deterministic.
+
+    Raises:
+        MediaError: the media cannot be used; the code says why.
+    """
+    return ClipLoader(config).load(source, rng)
+
+
+class ClipLoader:
+    """`load_clips` with its networks kept between calls."""
+
+    def __init__(self, config: Config, threads: int = 1) -> None:
+        """Load the face detector and the speech gate; `threads` bounds the threads of each.
+
+        Raises:
+            ConfigError: a network is not installed.
+        """
+        from aura_model.speech import SpeechGate  # brings ONNX Runtime
+
+        dataset = config.dataset
+        self._config = config
+        detector = make_detector(dataset.face, threads)
+        self._pictures = PictureReader(detector, dataset.face, config.limits, threads)
+        self._speech = SpeechGate(dataset.audio.speech_threshold, threads) if dataset.audio.enabled else None
+
+    def load(self, source: BinaryIO | Path | bytes, rng: np.random.Generator | None) -> Clips:
+        """See `load_clips`."""
+        watch, video = Stopwatch(), self._config.dataset.video
+        with _opened(source) as file, open_media(file, self._config.limits) as media:
+            starts = sample_starts(media.duration, video, rng)
+            windows = [start + np.arange(video.temporal_window) / video.frame_rate for start in starts]
+            watch.lap("open")
+            picture = self._pictures.read(media, windows, watch) if media.video else None
+            waves = self._waves(media, starts)
+            watch.lap("sound")
+        clips = _join(windows, video.clip_seconds, picture.crops if picture else [], waves)
+        return Clips(
+            clips=tuple(clips[: video.max_clips]),
+            media=_info(media, picture),
+            notes=tuple(self._notes(media, picture, waves)),
+            timings=watch.seconds,
+        )
+
+    def _waves(self, media: Media, starts: Sequence[float]) -> list[Wave | None]:
+        """The sound of each span that holds speech."""
+        if self._speech is None or media.audio is None:
+            return [None] * len(starts)
+        reader, seconds = SoundReader(media), self._config.dataset.video.clip_seconds
+        waves = [reader.span(start, seconds) for start in starts]
+        if media.video is None and not any(wave is not None for wave in waves):
+            raise MediaError("no_video_stream", "There is no video, and the sound cannot be decoded.")
+        least = self._config.dataset.audio.min_speech
+        return [wave if wave is not None and self._speech.share(wave) >= least else None for wave in waves]
+
+    def _notes(self, media: Media, picture: Picture | None, waves: Sequence[Wave | None]) -> Iterator[str]:
+        if media.truncated:
+            yield "truncated"
+        if picture and picture.damaged:
+            yield "corrupt_frames"
+        if picture is None:
+            yield "no_video"
+        elif not picture.crops:
+            yield "no_face"
+        if self._speech is not None and not any(wave is not None for wave in waves):
+            yield "no_speech" if media.audio else "no_audio"
+
+
+@contextmanager
+def _opened(source: BinaryIO | Path | bytes) -> Iterator[BinaryIO]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source)
+    elif isinstance(source, Path):
+        with source.open("rb") as file:
+            yield file
+    else:
+        yield source
+
+
+def _join(
+    windows: Sequence[Window], seconds: float, crops: Sequence[Crops], waves: Sequence[Wave | None]
+) -> list[Clip]:
+    """A clip for each face in each window; with no face at all, one for each window with speech."""
+    if crops:
+        return [
+            Clip(windows[c.window], seconds, c.frames, c.boxes, c.landmarks, c.track_id, waves[c.window]) for c in crops
+        ]
+    spoken = zip(windows, waves, strict=True)
+    return [Clip(window, seconds, None, None, None, None, wave) for window, wave in spoken if wave is not None]
+
+
+def _info(media: Media, picture: Picture | None) -> MediaInfo:
+    return MediaInfo(
+        sha256=media.sha256,
+        bytes=media.bytes,
+        container=media.container,
+        duration=round(media.duration, 3),
+        width=picture.width if picture else 0,
+        height=picture.height if picture else 0,
+        fps=round(media.fps, 3),
+        rotation=picture.rotation if picture else 0,
+        video_codec=media.video.codec if media.video else None,
+        audio_codec=media.audio.codec if media.audio else None,
+    )

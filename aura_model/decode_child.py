@@ -1,0 +1,84 @@
+"""The decode child: a process that opens one untrusted file after another and can be killed at any moment.
+
+Started by `aura_model.sandbox` with the number of an inherited socket; it ends when that closes.
+"""
+
+import ctypes
+import os
+import resource
+import signal
+import socket
+import sys
+import traceback
+from contextlib import suppress
+
+import numpy as np
+
+from aura_model import wire
+from aura_model.clips import ClipLoader
+from aura_model.config import parse_config
+from aura_model.errors import ConfigError, MediaError
+
+CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
+PR_SET_NO_NEW_PRIVS = 38
+OPEN_FILES = 64
+
+
+def leave_network() -> bool:
+    """Move into an empty network namespace; False where the system does not allow it."""
+    libc = ctypes.CDLL(None)
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+    return any(libc.unshare(flags) == 0 for flags in (CLONE_NEWNET, CLONE_NEWUSER | CLONE_NEWNET))
+
+
+def limit_resources(memory: int) -> None:
+    """Bound memory (bytes of address space) and open files; forbid writing files and dumping core."""
+    bounds = {
+        resource.RLIMIT_AS: memory,
+        resource.RLIMIT_NOFILE: OPEN_FILES,
+        resource.RLIMIT_FSIZE: 0,
+        resource.RLIMIT_CORE: 0,
+    }
+    for kind, bound in bounds.items():
+        hard = resource.getrlimit(kind)[1]
+        least = bound if hard == resource.RLIM_INFINITY else min(bound, hard)
+        resource.setrlimit(kind, (least, least))
+
+
+def serve(link: socket.socket) -> None:
+    """Build the loader from the parent's first message, say so, then answer requests until the link closes."""
+    opening = wire.receive_message(link, wire.Opening)
+    config = parse_config(opening.config)
+    try:
+        loader = ClipLoader(config, opening.threads)
+    except ConfigError as error:
+        wire.send(link, wire.Header(error=("config", error.detail)))
+        return
+    limit_resources(config.limits.child_memory_bytes)
+    wire.send(link, wire.Header())
+    while True:
+        request, descriptor = wire.receive_request(link)
+        signal.alarm(request.alarm)  # ends this process even when its parent is gone
+        rng = None if request.seed is None else np.random.default_rng(request.seed)
+        wire.send(link, *load(loader, descriptor, rng))
+        signal.alarm(0)
+
+
+def load(loader: ClipLoader, descriptor: int, rng: np.random.Generator | None) -> tuple[wire.Header, list[wire.Array]]:
+    """Load clips from an open file, which is closed; whatever it provokes becomes an answer."""
+    try:
+        with os.fdopen(descriptor, "rb") as file:
+            return wire.encode(loader.load(file, rng))
+    except MediaError as error:
+        return wire.Header(error=(error.code, error.detail)), []
+    except MemoryError:
+        detail = "Decoding needs more memory than is allowed; send smaller frames."
+        return wire.Header(error=("decode_out_of_memory", detail)), []
+    except Exception:  # noqa: BLE001 the boundary between a hostile file and the service
+        return wire.Header(error=("bug", traceback.format_exc(limit=-8)[-4000:])), []
+
+
+if __name__ == "__main__":
+    leave_network()
+    with suppress(EOFError, ConnectionError):
+        serve(socket.socket(fileno=int(sys.argv[1])))

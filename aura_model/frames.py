@@ -1,0 +1,176 @@
+"""The frames that are on display at given moments, decoded once and in order, upright and in RGB."""
+
+import math
+from collections import deque
+from dataclasses import dataclass
+from typing import Any
+
+import av
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+from av.video.reformatter import VideoReformatter
+from av.video.stream import VideoStream
+
+from aura_model.config import LimitsConfig
+from aura_model.errors import MediaError
+from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, Track, check_size
+
+EARLY = 1e-3
+"""A frame counts as displayed this many seconds before its time, for rounded timestamps."""
+MAX_ERROR_SHARE = 0.8
+"""Above this share of packets that the decoder refuses, what it does return is garbage (as with encrypted video)."""
+
+
+@dataclass(frozen=True)
+class Orientation:
+    """How a stored picture becomes the displayed one: a vertical flip first, then `turns` quarter turns clockwise."""
+
+    turns: int
+    flip: bool
+
+    @property
+    def degrees(self) -> int:
+        """The clockwise rotation, degrees."""
+        return 90 * self.turns
+
+    def apply(self, image: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+        """Turn an image [H, W, 3]."""
+        return np.ascontiguousarray(np.rot90(image[::-1] if self.flip else image, -self.turns))
+
+
+def orientation(frame: VideoFrame) -> Orientation:
+    """Read the display matrix as FFmpeg's own players do: quarter turns and mirrors; any other angle is ignored."""
+    try:
+        entries: list[Any] = list(frame.side_data)
+    except ValueError:  # PyAV does not know every type of side data, EXIF for one
+        return _upright(-frame.rotation % 360, mirrored=False)
+    data = next((entry for entry in entries if entry.type.name == "DISPLAYMATRIX"), None)
+    if data is None:
+        return Orientation(0, flip=False)
+    a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(data), dtype=np.int32)[:5])
+    theta = math.degrees(math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1)))
+    return _upright(round(theta) % 360, mirrored=a * d - b * c < 0)
+
+
+def _upright(theta: int, *, mirrored: bool) -> Orientation:
+    """Clockwise degrees and mirroring to quarter turns and a flip."""
+    return Orientation(theta // 90, flip=mirrored) if theta % 90 == 0 else Orientation(0, flip=False)
+
+
+class FrameReader:
+    """Returns the frame on display at each of a rising sequence of moments; skips ahead to key frames."""
+
+    def __init__(self, media: Media, limits: LimitsConfig, threads: int) -> None:
+        if media.video is None:
+            raise ValueError("the media holds no video")
+        self._track: Track[VideoStream] = media.video
+        self._limits = limits
+        self._start = media.start
+        self._interval = 1 / media.fps if media.fps else 0.0
+        self._keys = _key_frames(self._track, self._start)
+        self._context = _prepare(self._track, limits, threads)
+        self._next_packet = 0
+        self._decoded: deque[VideoFrame] = deque()
+        self._ended = False
+        self._ahead: tuple[float, VideoFrame] | None = None
+        self._shown: tuple[float, VideoFrame] | None = None
+        self._last = -math.inf
+        self.width = self.height = 0
+        """Pixels as stored, of the first frame."""
+        self.orientation = Orientation(0, flip=False)
+        """How the first frame is turned for display."""
+        self.errors = 0
+        """Packets that the decoder refused."""
+        self.frames = 0
+        """Frames that were decoded."""
+
+    def at(self, time: float) -> VideoFrame:
+        """The frame on display at `time` seconds; the first or the last one outside the video's span.
+
+        Raises:
+            MediaError: corrupt_video when nothing can be decoded, or a frame beyond the size limits.
+        """
+        self._skip_to(time)
+        while self._ahead is None or self._ahead[0] <= time + EARLY:
+            self._shown = self._ahead or self._shown
+            self._ahead = self._decode()
+            if self._ahead is None:
+                break
+        shown = self._shown or self._ahead
+        if shown is None:
+            most = self._limits.max_pixels
+            raise MediaError("corrupt_video", f"No frame can be decoded: damaged, or larger than {most} pixels.")
+        return shown[1]
+
+    @property
+    def garbled(self) -> bool:
+        """Whether nearly every packet was refused, so that the frames mean nothing."""
+        return self.errors > MAX_ERROR_SHARE * max(1, self.errors + self.frames)
+
+    def _skip_to(self, time: float) -> None:
+        """Jump to the last key frame before `time` where that leaves packets out."""
+        target = max((index for index, at in self._keys if at <= time), default=0)
+        if target <= self._next_packet or (self._ahead and self._ahead[0] > time):
+            return
+        self._context.flush_buffers()
+        self._next_packet, self._ended = target, False
+        self._decoded.clear()
+        self._ahead = None
+
+    def _decode(self) -> tuple[float, VideoFrame] | None:
+        """The next frame in order of display and its time, or None at the end."""
+        while not self._decoded and not self._ended:
+            self._feed()
+        if not self._decoded:
+            return None
+        frame = self._decoded.popleft()
+        check_size(frame.width, frame.height, self._limits)
+        if not self.frames:
+            self.width, self.height, self.orientation = frame.width, frame.height, orientation(frame)
+        self.frames += 1
+        stamp = frame.pts if frame.pts is not None else frame.dts
+        time = float(stamp * self._track.time_base) - self._start if stamp is not None else self._last + self._interval
+        self._last = time if math.isfinite(time) else 0.0
+        return self._last, frame
+
+    def _feed(self) -> None:
+        packets = self._track.packets
+        self._ended = self._next_packet >= len(packets)
+        packet = None if self._ended else packets[self._next_packet]
+        self._next_packet += 1
+        try:
+            self._decoded.extend(self._context.decode(packet))
+        except av.EOFError:
+            self._ended = True
+        except av.FFmpegError:
+            self.errors += 1
+
+
+def _prepare(track: Track[VideoStream], limits: LimitsConfig, threads: int) -> "av.VideoCodecContext":
+    context = track.stream.codec_context
+    context.options = {
+        "codec_whitelist": ",".join(sorted(VIDEO_CODECS | STILL_CODECS)),
+        "max_pixels": str(limits.max_pixels),
+    }
+    context.thread_type = "SLICE"
+    context.thread_count = threads
+    return context
+
+
+def _key_frames(track: Track[VideoStream], start: float) -> list[tuple[int, float]]:
+    """Index and time of each key frame from which decoding can begin anew."""
+    keys = ((index, track.time(packet)) for index, packet in enumerate(track.packets) if packet.is_keyframe)
+    return [(index, time - start) for index, time in keys if time is not None]
+
+
+class Converter:
+    """Frames to upright RGB; keeps one scaler for all of them."""
+
+    def __init__(self) -> None:
+        self._reformatter = VideoReformatter()
+
+    def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
+        """Convert to [H, W, 3] as displayed."""
+        converted = self._reformatter.reformat(frame, format="rgb24")
+        return orientation(frame).apply(converted.to_ndarray().astype(np.uint8, copy=False))

@@ -1,0 +1,173 @@
+"""The faces of a video in given windows of time: found, followed and cut out, with one window in memory at a time."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+from av.video.frame import VideoFrame
+
+from aura_model.config import FaceConfig, LimitsConfig
+from aura_model.errors import MediaError
+from aura_model.faces import Face, FaceDetector, Image, center_crop, crop_face
+from aura_model.frames import Converter, FrameReader
+from aura_model.media import Media
+from aura_model.stopwatch import Stopwatch
+from aura_model.tracks import Detection, Track, link
+
+Window = npt.NDArray[np.float64]
+"""[T] moments in seconds, rising."""
+
+
+@dataclass(frozen=True, eq=False)
+class Crops:
+    """One face in one window."""
+
+    window: int
+    track_id: int
+    frames: npt.NDArray[np.uint8]
+    """[T, size, size, 3] RGB."""
+    boxes: npt.NDArray[np.float32]
+    """[T, 4] the face, source pixels as displayed."""
+    landmarks: npt.NDArray[np.float32]
+    """[T, 5, 2] in crop pixels."""
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """What the video stream of one file gave."""
+
+    crops: list[Crops]
+    """By track, the most prominent first, then by window."""
+    width: int
+    height: int
+    rotation: int
+    damaged: bool
+    """Some packets could not be decoded."""
+
+
+class PictureReader:
+    """Cuts faces out of one video; with no detector, the centre of each frame."""
+
+    def __init__(self, detector: FaceDetector | None, face: FaceConfig, limits: LimitsConfig, threads: int) -> None:
+        self._detector = detector
+        self._face = face
+        self._limits = limits
+        self._threads = threads
+
+    def read(self, media: Media, windows: Sequence[Window], watch: Stopwatch) -> Picture:
+        """Follow the faces through `windows`, which may overlap but begin in rising order.
+
+        Raises:
+            MediaError: corrupt_video, or a frame beyond the size limits.
+        """
+        reader, work = FrameReader(media, self._limits, self._threads), _Faces(self._detector, self._face)
+        for index, frames in enumerate(_by_window(reader, windows)):
+            watch.lap("decode")
+            work.add(index, windows[index], frames)
+            watch.lap("faces")
+        if reader.garbled:
+            raise MediaError("corrupt_video", "Hardly a frame can be decoded; send an intact, unencrypted video.")
+        crops = work.finish()
+        watch.lap("faces")
+        return _picture(crops, reader)
+
+
+class _Faces:
+    """Collects the crops of each window, then names their tracks over the whole video."""
+
+    def __init__(self, detector: FaceDetector | None, config: FaceConfig) -> None:
+        self._detector = detector
+        self._config = config
+        self._convert = Converter()
+        self._detections: list[Detection] = []
+        self._local: list[tuple[Crops, Track]] = []
+        self._centres: list[Crops] = []
+
+    def add(self, index: int, times: Window, frames: Sequence[VideoFrame]) -> None:
+        images = _Images(frames, self._convert)
+        if self._detector is None:
+            self._centres.append(_centre(index, images, self._config.size))
+            return
+        found = self._detect(self._detector, times, images)
+        self._detections.extend(found)
+        tracks = [track for track in link(found, self._config.max_faces) if track.covers(times[0], times[-1])]
+        self._local.extend((_cut(index, track, times, images, self._config), track) for track in tracks)
+
+    def _detect(self, detector: FaceDetector, times: Window, images: "_Images") -> list[Detection]:
+        """Search every k-th frame and the last one; a frame that is shown again is not searched again."""
+        found: dict[int, list[Face]] = {}
+        detections = []
+        for i in sorted({*range(0, len(times), self._config.every), len(times) - 1}):
+            key = images.key(i)
+            if key not in found:
+                found[key] = detector.detect(images[i])
+            detections.append(Detection(float(times[i]), found[key]))
+        return detections
+
+    def finish(self) -> list[Crops]:
+        """Every crop under the number of its track in the whole video; the tracks beyond `max_faces` are left out."""
+        named = [
+            replace(crops, track_id=track.id)
+            for track in link(self._detections, self._config.max_faces)
+            for crops, local in self._local
+            if _is_part(local, track)
+        ]
+        return [*self._centres, *named]
+
+
+class _Images:
+    """The frames of a window as RGB, converted when first used; a frame shown twice is converted once."""
+
+    def __init__(self, frames: Sequence[VideoFrame], convert: Converter) -> None:
+        self._frames = frames
+        self._convert = convert
+        self._images: dict[int, Image] = {}
+
+    def __len__(self) -> int:
+        return len(self._frames)
+
+    def __getitem__(self, index: int) -> Image:
+        key = self.key(index)
+        if key not in self._images:
+            self._images[key] = self._convert.rgb(self._frames[index])
+        return self._images[key]
+
+    def key(self, index: int) -> int:
+        """The same for the same frame."""
+        return id(self._frames[index])
+
+
+def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[VideoFrame]]:
+    """The frames of each window, read in one pass; windows may overlap."""
+    pending = sorted((float(time), index) for index, window in enumerate(windows) for time in window)
+    frames: list[list[VideoFrame]] = [[] for _ in windows]
+    for time, index in pending:
+        frames[index].append(reader.at(time))
+        if len(frames[index]) == len(windows[index]):
+            yield frames[index]
+            frames[index] = []
+
+
+def _cut(index: int, track: Track, times: Window, images: _Images, config: FaceConfig) -> Crops:
+    boxes, landmarks = track.boxes_at(times), track.landmarks_at(times)
+    cut = [crop_face(images[i], boxes[i], landmarks[i], config.margin, config.size) for i in range(len(times))]
+    frames, points = zip(*cut, strict=True)
+    return Crops(index, track.id, np.stack(frames), boxes, np.stack(points))
+
+
+def _centre(index: int, images: _Images, size: int) -> Crops:
+    cut = [center_crop(images[i], size) for i in range(len(images))]
+    frames, boxes, points = zip(*cut, strict=True)
+    return Crops(index, 0, np.stack(frames), np.stack(boxes), np.stack(points))
+
+
+def _is_part(local: Track, whole: Track) -> bool:
+    """Whether the first detection of a window's track is one of the whole video's track."""
+    return bool(np.any((whole.times == local.times[0]) & np.all(whole.boxes == local.boxes[0], axis=1)))
+
+
+def _picture(crops: list[Crops], reader: FrameReader) -> Picture:
+    turned = reader.orientation
+    width, height = (reader.height, reader.width) if turned.turns % 2 else (reader.width, reader.height)
+    return Picture(crops, width, height, turned.degrees, damaged=reader.errors > 0)

@@ -1,0 +1,220 @@
+"""The pool of decode children: untrusted media is opened in processes that can be killed, never in this one.
+
+A child has a scrubbed environment, no network where the system allows that, and bounds on memory, files and time. It
+is replaced when it crashes, overruns its time or has served its number of files. A file is handed over as an open
+descriptor, so that the child needs no path and no temporary file exists.
+"""
+
+import os
+import queue
+import signal
+import socket
+import stat
+import subprocess
+import sys
+import time
+import weakref
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from aura_model import wire
+from aura_model.clips import Clips
+from aura_model.config import Config
+from aura_model.errors import ConfigError, MediaError
+from aura_model.logging import get_logger
+
+GRACE = 5
+"""Seconds after the parent's limit at which a child ends itself, should the parent be gone."""
+START_SECONDS = 120.0
+"""A child may take this long to load its networks."""
+ENVIRONMENT = {
+    "LANG": "C.UTF-8",
+    "OMP_NUM_THREADS": "1",
+    "OPENBLAS_NUM_THREADS": "1",
+    "PYTHONDONTWRITEBYTECODE": "1",
+    "PYTHONUNBUFFERED": "1",
+}
+
+
+class Sandbox:
+    """Runs `load_clips` in child processes; safe to call from several threads, one file a child at a time."""
+
+    def __init__(self, config: Config, children: int = 1, threads: int = 1) -> None:
+        """Start the children; they load their networks while this returns.
+
+        Args:
+            config: what is cut out, and the limits.
+            children: how many files are opened at once.
+            threads: threads of each child.
+        """
+        self._config = config
+        self._threads = threads
+        self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
+        for _ in range(children):
+            self._idle.put(_Child(config, threads))
+        self._children = children
+        self.replaced = 0
+        """Children that crashed or overran their time."""
+
+    def load_clips(self, source: Path | bytes, *, seed: int | None = None, seconds: float | None = None) -> Clips:
+        """Load the clips of one file in a child.
+
+        Args:
+            source: a path, or the bytes themselves.
+            seed: draws the clip starts in training; None means evaluation.
+            seconds: time left for this call, waiting for a child included; `limits.decode_seconds` bounds decoding.
+
+        Raises:
+            MediaError: the media cannot be used; nothing else for bad media.
+            OSError: the path cannot be opened.
+            ConfigError: the children cannot load their networks.
+        """
+        end = time.monotonic() + (seconds if seconds is not None else float("inf"))
+        with _descriptor(source, self._config.limits.max_bytes) as descriptor, self._child(end) as child:
+            limit = min(self._config.limits.decode_seconds, end - time.monotonic())
+            return child.load(descriptor, seed, limit)
+
+    @contextmanager
+    def _child(self, end: float) -> Iterator["_Child"]:
+        """Lend a child; a dead or a spent one is replaced."""
+        try:
+            child = self._idle.get(timeout=_left(end))
+        except queue.Empty:
+            raise MediaError("decode_timeout", "No decoder became free in time; try again later.") from None
+        try:
+            yield child
+        finally:
+            if not child.alive or child.files >= self._config.limits.files_per_child:
+                self.replaced += not child.alive
+                child.close()
+                child = _Child(self._config, self._threads)
+            self._idle.put(child)
+
+    def close(self) -> None:
+        """End every child; those at work are waited for."""
+        for _ in range(self._children):
+            self._idle.get().close()
+        self._children = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+class _Child:
+    """One process and the link to it."""
+
+    def __init__(self, config: Config, threads: int) -> None:
+        self._config = config
+        self._link, theirs = socket.socketpair()
+        with theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "aura_model.decode_child", str(theirs.fileno())],
+                pass_fds=[theirs.fileno()],
+                env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+                cwd="/",
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+            )
+        self._finalizer = weakref.finalize(self, _end, self._process, self._link)
+        self._ready = False
+        self.alive = True
+        self.files = 0
+        wire.send(self._link, wire.Opening(config=config.plain(), threads=threads))
+
+    def load(self, descriptor: int, seed: int | None, limit: float) -> Clips:
+        """Load one file within `limit` seconds; on failure the child is dead afterwards."""
+        self._await_ready()
+        self.files += 1
+        self.alive = False  # until the whole answer is here
+        try:
+            self._link.settimeout(max(0.01, limit))
+            wire.send(self._link, wire.Request(seed=seed, alarm=int(limit) + GRACE), descriptor=descriptor)
+            header = wire.receive_message(self._link, wire.Header)
+            clips = None if header.error else wire.decode(self._link, header, self._config.dataset)
+        except TimeoutError:
+            raise MediaError(
+                "decode_timeout", f"Decoding took longer than {limit:.0f} s; send a shorter video."
+            ) from None
+        except (EOFError, ConnectionError, ValueError):
+            raise MediaError("decode_crashed", f"The decoder ended with {self._cause()}; re-encode the file.") from None
+        self.alive = True
+        if clips is None:
+            raise _media_error(*(header.error or ("bug", "")))
+        return clips
+
+    def _await_ready(self) -> None:
+        if self._ready:
+            return
+        self._link.settimeout(START_SECONDS)
+        try:
+            header = wire.receive_message(self._link, wire.Header)
+        except (EOFError, OSError, ValueError):
+            self.alive = False
+            raise RuntimeError(f"a decode child did not start: {self._cause()}") from None
+        if header.error:
+            self.alive = False
+            raise ConfigError(header.error[1])
+        self._ready = True
+
+    def _cause(self) -> str:
+        """How the process ended, in a word."""
+        with suppress(subprocess.TimeoutExpired):
+            code = self._process.wait(timeout=1)
+            return signal.Signals(-code).name if code < 0 else f"status {code}"
+        return "a garbled answer"
+
+    def close(self) -> None:
+        """End the process and reap it."""
+        self._finalizer()
+
+
+def _end(process: "subprocess.Popen[bytes]", link: socket.socket) -> None:
+    link.close()
+    process.kill()
+    process.wait()
+
+
+def _media_error(code: str, detail: str) -> MediaError:
+    if code != "bug":
+        return MediaError(code, detail)
+    get_logger(__name__).bind(traceback=detail).warning("a file provoked an error that has no code of its own")
+    return MediaError("decode_crashed", "The file provokes an error in the decoder; re-encode it and send it again.")
+
+
+@contextmanager
+def _descriptor(source: Path | bytes, max_bytes: int) -> Iterator[int]:
+    """An open, seekable descriptor of the source; only plain files are opened."""
+    descriptor = (
+        os.open(source, os.O_RDONLY | os.O_NONBLOCK) if isinstance(source, Path) else _in_memory(source, max_bytes)
+    )
+    try:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            raise MediaError("invalid_video", "This is not a plain file.")
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _in_memory(content: bytes, max_bytes: int) -> int:
+    if len(content) > max_bytes:
+        raise MediaError("file_too_large", f"The file has {len(content)} bytes; at most {max_bytes} are accepted.")
+    descriptor = os.memfd_create("media")
+    view = memoryview(content)
+    while view:
+        view = view[os.write(descriptor, view) :]
+    return descriptor
+
+
+def _left(end: float) -> float | None:
+    left = end - time.monotonic()
+    return None if left == float("inf") else max(0.0, left)

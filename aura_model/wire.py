@@ -1,0 +1,173 @@
+"""How clips travel from a decode child: a small JSON header, then raw arrays whose sizes the receiver already knows.
+
+The child may be under an attacker's control, so nothing it sends is unpickled, and no size it names is believed.
+"""
+
+import json
+import socket
+import struct
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field
+
+from aura_model.clips import Clip, Clips
+from aura_model.config import DatasetConfig
+from aura_model.media import MediaInfo
+from aura_model.sound import SAMPLE_RATE
+
+LARGEST_MESSAGE = 1 << 20
+"""Bytes of JSON."""
+LENGTH = struct.Struct("<Q")
+
+Finite = Annotated[float, Field(allow_inf_nan=False)]
+Note = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
+Array = npt.NDArray[Any]
+M = TypeVar("M", bound="Message")
+
+
+class Message(BaseModel):
+    """One JSON message; closed to unknown keys."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class Opening(Message):
+    """The parent's first message."""
+
+    config: dict[str, Any]
+    threads: int
+
+
+class Request(Message):
+    """One file to load; its descriptor travels with the message."""
+
+    seed: int | None
+    alarm: int
+    """Seconds after which the child ends itself."""
+
+
+class ClipHeader(Message):
+    """Which arrays of a clip follow: times, then frames, boxes and landmarks of a face, then the wave."""
+
+    seconds: Finite
+    track_id: Annotated[int, Field(ge=0)] | None
+    face: bool
+    sound: bool
+
+
+class Header(Message):
+    """A reply without its arrays: clips of some media, or an error."""
+
+    clips: list[ClipHeader] = []
+    media: MediaInfo | None = None
+    notes: list[Note] = []
+    timings: dict[Note, Finite] = {}
+    error: tuple[str, str] | None = None
+    """A media error's code and detail; or `config` or `bug` and a text."""
+
+
+def encode(clips: Clips) -> tuple[Header, list[Array]]:
+    """Split clips into a header and the arrays that follow it, in order."""
+    headers = [
+        ClipHeader(seconds=c.seconds, track_id=c.track_id, face=c.frames is not None, sound=c.wave is not None)
+        for c in clips.clips
+    ]
+    arrays = [array for clip in clips.clips for array in _arrays(clip)]
+    return Header(clips=headers, media=clips.media, notes=list(clips.notes), timings=dict(clips.timings)), arrays
+
+
+def decode(link: socket.socket, header: Header, config: DatasetConfig) -> Clips:
+    """Receive the arrays that a header announces, in the shapes that `config` gives them.
+
+    Raises:
+        ValueError: the header does not describe what `config` asks for.
+        EOFError: the link closed before the last array.
+    """
+    if header.media is None or len(header.clips) > config.video.max_clips:
+        raise ValueError("the header describes no media, or too many clips")
+    clips = tuple(_receive_clip(link, item, config) for item in header.clips)
+    return Clips(clips, header.media, tuple(header.notes), dict(header.timings))
+
+
+def send(
+    link: socket.socket, message: Message, arrays: list[Array] | None = None, descriptor: int | None = None
+) -> None:
+    """Send a message, with an open file beside it or arrays behind it."""
+    body = message.model_dump_json().encode()
+    framed = LENGTH.pack(len(body)) + body
+    if descriptor is not None:
+        sent = socket.send_fds(link, [framed], [descriptor])
+        framed = framed[sent:]
+    link.sendall(framed)
+    for array in arrays or ():
+        link.sendall(np.ascontiguousarray(array).data.cast("B"))
+
+
+def receive_message(link: socket.socket, kind: type[M]) -> M:
+    """Receive a message without a descriptor.
+
+    Raises:
+        EOFError: the link closed.
+        ValueError: this is no message of that kind.
+    """
+    size = bytearray(LENGTH.size)
+    _fill(link, memoryview(size))
+    return _parse(link, LENGTH.unpack(size)[0], kind)
+
+
+def receive_request(link: socket.socket) -> tuple[Request, int]:
+    """Receive a request and the descriptor of its file.
+
+    Raises:
+        EOFError: the link closed.
+    """
+    size, descriptors, _, _ = socket.recv_fds(link, LENGTH.size, 1)
+    if not descriptors:
+        raise EOFError
+    head = bytearray(size.ljust(LENGTH.size))
+    _fill(link, memoryview(head)[len(size) :])
+    return _parse(link, LENGTH.unpack(head)[0], Request), descriptors[0]
+
+
+def _parse(link: socket.socket, size: int, kind: type[M]) -> M:
+    if size > LARGEST_MESSAGE:
+        raise ValueError(f"a message of {size} bytes")
+    body = bytearray(size)
+    _fill(link, memoryview(body))
+    return kind.model_validate(json.loads(body))
+
+
+def _fill(link: socket.socket, buffer: memoryview) -> None:
+    while buffer:
+        count = link.recv_into(buffer)
+        if not count:
+            raise EOFError
+        buffer = buffer[count:]
+
+
+def _arrays(clip: Clip) -> Iterator[Array]:
+    for array in (clip.times, clip.frames, clip.boxes, clip.landmarks, clip.wave):
+        if array is not None:
+            yield array
+
+
+def _receive_clip(link: socket.socket, header: ClipHeader, config: DatasetConfig) -> Clip:
+    count, size = config.video.temporal_window, config.face.size
+
+    def array(dtype: type[np.generic], *shape: int) -> Array:
+        buffer = np.empty(shape, dtype)
+        _fill(link, buffer.data.cast("B"))
+        return buffer
+
+    return Clip(
+        times=array(np.float64, count),
+        seconds=header.seconds,
+        frames=array(np.uint8, count, size, size, 3) if header.face else None,
+        boxes=array(np.float32, count, 4) if header.face else None,
+        landmarks=array(np.float32, count, 5, 2) if header.face else None,
+        track_id=header.track_id,
+        wave=array(np.float32, round(config.video.clip_seconds * SAMPLE_RATE)) if header.sound else None,
+    )
