@@ -68,8 +68,9 @@ def make_detector(config: FaceConfig, threads: int) -> FaceDetector | None:
 
 
 def largest_first(faces: Iterable[Face], min_side: float) -> list[Face]:
-    """Drop the faces whose longer side is below `min_side` pixels and sort the others by area."""
-    return sorted((face for face in faces if face.side >= min_side), key=lambda face: (-face.area, *face.box.tolist()))
+    """Drop the faces without area or with a longer side below `min_side` pixels and sort the others by area."""
+    kept = (face for face in faces if face.area > 0 and face.side >= min_side)
+    return sorted(kept, key=lambda face: (-face.area, *face.box.tolist()))
 
 
 def shrink(image: Image, long_side: int) -> Image:

@@ -1,7 +1,7 @@
 """Tracks: one face followed through a video, from detections at sparse times."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from aura_model.faces import Face, Floats, overlaps
 
 Times = npt.NDArray[np.float64]
+_Chain = list[tuple[float, Face]]
 
 _SAME_OVERLAP = 0.3
 """Boxes that overlap this much (intersection over union) show one face."""
@@ -86,28 +87,33 @@ def link(detections: Iterable[Detection], max_faces: int) -> list[Track]:
 
     Frame by frame, in time, faces go to tracks, the surest pair first. Boxes that overlap belong together; else a face
     may have moved by half its side, and one side more for each second since it was last seen, two at most, and may have
-    doubled or halved. Place and size are all that is compared: after a cut another
-    person in the same place continues the track. A face seen once, with a score below 0.9, in a video where others are
-    seen repeatedly is taken for a false alarm.
+    doubled or halved. Place and size are all that is compared: after a cut another person in the same place continues
+    the track. A face seen once, with a score below 0.9, in a video where others are seen repeatedly is taken for a
+    false alarm.
+
+    Args:
+        detections: of one video, in any order; a frame may come twice.
+        max_faces: tracks kept.
 
     Returns:
         Tracks with the ids 0, 1, … in order of `Track.prominence`.
     """
-    ordered = list({detection.time: detection for detection in sorted(detections, key=lambda item: item.time)}.values())
-    chains: list[list[tuple[float, Face]]] = []
-    for detection in ordered:
-        _extend(chains, detection)
-    repeated = any(len(chain) > 1 for chain in chains)
-    lasting = [chain for chain in chains if len(chain) > 1 or not repeated or chain[0][1].score >= _SURE]
-    searched = np.array([detection.time for detection in ordered], dtype=np.float64)
-    tracks = sorted((_track(0, chain, searched) for chain in lasting), key=lambda track: -track.prominence)
-    return [
-        Track(rank, track.times, track.boxes, track.landmarks, track.scores, track.searched)
-        for rank, track in enumerate(tracks[:max_faces])
-    ]
+    frames = {detection.time: detection for detection in detections}
+    searched = np.array(sorted(frames), dtype=np.float64)
+    chains: list[_Chain] = []
+    for time in sorted(frames):
+        _extend(chains, frames[time])
+    tracks = [_track(chain, searched) for chain in chains if _lasts(chain, chains)]
+    tracks.sort(key=lambda track: -track.prominence)
+    return [replace(track, id=rank) for rank, track in enumerate(tracks[:max_faces])]
 
 
-def _extend(chains: list[list[tuple[float, Face]]], detection: Detection) -> None:
+def _lasts(chain: _Chain, chains: Sequence[_Chain]) -> bool:
+    """Whether a chain is more than a false alarm."""
+    return len(chain) > 1 or chain[0][1].score >= _SURE or all(len(other) == 1 for other in chains)
+
+
+def _extend(chains: list[_Chain], detection: Detection) -> None:
     """Give each face of a frame to the chain it continues, or start a chain with it."""
     affinity = _affinities([chain[-1] for chain in chains], detection)
     taken = set()
@@ -143,9 +149,9 @@ def _nearness(old: Floats, new: Floats, reach: npt.NDArray[np.float64]) -> npt.N
     return near
 
 
-def _track(number: int, chain: Sequence[tuple[float, Face]], searched: Times) -> Track:
+def _track(chain: _Chain, searched: Times) -> Track:
     return Track(
-        id=number,
+        id=0,
         times=np.array([time for time, _ in chain], dtype=np.float64),
         boxes=np.stack([face.box for _, face in chain]).astype(np.float32),
         landmarks=np.stack([face.landmarks for _, face in chain]).astype(np.float32),
