@@ -1,0 +1,186 @@
+"""Checkpoints: one file of plain types that rebuilds the model, written whole, read without running code."""
+
+import hashlib
+import pickletools
+import zipfile
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import torch
+from pydantic import ValidationError
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+
+from aura_model.atomic import replacing
+from aura_model.calibration import Calibration
+from aura_model.config import Config
+from aura_model.errors import CheckpointError
+from aura_model.plain import to_plain
+
+FORMAT = "aura-checkpoint"
+FORMAT_VERSION = 1
+TEMPORARY = ".ckpt-"
+ZIP_MAGIC = b"PK\x03\x04"
+REQUIRED = (
+    "model_state_dict",
+    "config",
+    "epoch",
+    "metrics",
+    "optimizer_state_dict",
+    "scheduler_state_dict",
+)
+"""Keys that every checkpoint has; the last two may hold None."""
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """What a checkpoint file holds, all tensors on the CPU."""
+
+    model_state_dict: Mapping[str, Tensor]
+    config: Mapping[str, Any]
+    """`Config.plain()` of the run that wrote it."""
+    epoch: int
+    metrics: Mapping[str, Any]
+    optimizer_state_dict: Mapping[str, Any] | None
+    scheduler_state_dict: Mapping[str, Any] | None
+    operating_points: Mapping[str, Any] | None
+    """Named thresholds and the error rates measured at them."""
+    calibration: Calibration | None
+    sha256: str
+    """Of the file, hexadecimal."""
+
+
+def checkpoint_name(epoch: int, auc: float, best: bool = False) -> str:
+    """The file name of a checkpoint: `multimodal_v1_epoch{N}_{AUC:.4f}.pth`, or `multimodal_best_{AUC:.4f}.pth`."""
+    return f"multimodal_best_{auc:.4f}.pth" if best else f"multimodal_v1_epoch{epoch}_{auc:.4f}.pth"
+
+
+def save_checkpoint(
+    path: Path,
+    model: nn.Module,
+    config: Config,
+    epoch: int,
+    metrics: Mapping[str, Any],
+    *,
+    optimizer: Optimizer | None = None,
+    scheduler: LRScheduler | None = None,
+    operating_points: Mapping[str, Any] | None = None,
+    calibration: Calibration | None = None,
+) -> None:
+    """Write one file that is whole or not there, after reading it back as `read_checkpoint` would.
+
+    Raises:
+        TypeError: something in there is not plain data; the text names its key.
+    """
+    plain_model = model.module if isinstance(model, DistributedDataParallel) else model
+    content = {
+        "model_state_dict": plain_model.state_dict(),
+        "config": config.plain(),
+        "epoch": epoch,
+        "metrics": metrics,
+        "optimizer_state_dict": optimizer.state_dict() if optimizer else None,
+        "scheduler_state_dict": scheduler.state_dict() if scheduler else None,
+        "operating_points": operating_points,
+        "calibration": calibration.model_dump() if calibration else None,
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+    }
+    plain = to_plain(content, keep=(Tensor,))
+    with replacing(path, TEMPORARY) as file:
+        torch.save(plain, file)
+        file.seek(0)
+        torch.load(file, map_location="cpu", weights_only=True)
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a checkpoint; nothing in the file is executed.
+
+    Raises:
+        CheckpointError: checkpoint_missing: no such file, or not readable; checkpoint_damaged: empty, cut short,
+            overwritten or not what it says; checkpoint_foreign: a sound file that is not Aura's, or one that asks
+            for code to be run.
+    """
+    try:
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
+            content = _load(file)
+        return _checked(content, digest)
+    except OSError as error:
+        raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}") from None
+    except CheckpointError as error:
+        raise CheckpointError(error.code, f"{path}: {error.detail}") from None
+
+
+def _load(file: BinaryIO) -> object:
+    _check_archive(file)
+    file.seek(0)
+    try:
+        return torch.load(file, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001 - the archive is whole, so its author wrote what cannot be read
+        reason = str(error).strip().partition("\n")[0]
+        raise CheckpointError("checkpoint_foreign", f"it holds more than weights and was refused: {reason}") from None
+
+
+def _check_archive(file: BinaryIO) -> None:
+    """Torch itself compares no checksums, so a flipped bit in a weight would pass; here each one is compared."""
+    file.seek(0)
+    if file.read(4) != ZIP_MAGIC:
+        raise _not_an_archive(file)
+    try:
+        with zipfile.ZipFile(file) as archive:
+            broken = archive.testzip()
+            names = archive.namelist()
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
+        raise CheckpointError("checkpoint_damaged", f"the file is cut short or overwritten: {error}") from None
+    if broken:
+        raise CheckpointError("checkpoint_damaged", f"the checksum of {broken} is wrong")
+    if not any(name.endswith("/data.pkl") for name in names) or any(name.endswith("/constants.pkl") for name in names):
+        raise CheckpointError("checkpoint_foreign", "an archive, but not one of weights")
+
+
+def _not_an_archive(file: BinaryIO) -> CheckpointError:
+    file.seek(0)
+    try:
+        complete = any(True for _ in pickletools.genops(file))  # lists the instructions, executes none
+    except ValueError:
+        complete = False
+    if complete:
+        return CheckpointError("checkpoint_foreign", "a pickle or an old torch file, which could run code; refused")
+    return CheckpointError("checkpoint_damaged", "the file is empty or not a checkpoint at all")
+
+
+def _checked(content: object, digest: str) -> Checkpoint:
+    if not isinstance(content, Mapping) or any(key not in content for key in REQUIRED):
+        raise CheckpointError("checkpoint_foreign", f"a torch file without the keys {', '.join(REQUIRED)}")
+    if content.get("format", FORMAT) != FORMAT or content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
+        raise CheckpointError("checkpoint_foreign", "made by another program or a newer version of Aura")
+    if not _is_well_formed(content):
+        raise CheckpointError("checkpoint_foreign", "its keys do not hold what a checkpoint of Aura holds")
+    try:
+        stored = content.get("calibration")
+        calibration = None if stored is None else Calibration.model_validate(stored)
+    except ValidationError:
+        raise CheckpointError("checkpoint_foreign", "its calibration is not a scale above zero and a bias") from None
+    fields = {key: content[key] for key in REQUIRED}
+    points = content.get("operating_points")
+    return Checkpoint(**fields, operating_points=points, calibration=calibration, sha256=digest)
+
+
+def _is_well_formed(content: Mapping[str, Any]) -> bool:
+    weights = content["model_state_dict"]
+    optional = [content[key] for key in ("optimizer_state_dict", "scheduler_state_dict")]
+    return (
+        isinstance(weights, Mapping)
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+        and isinstance(content["config"], Mapping)
+        and isinstance(content["metrics"], Mapping)
+        and type(content["epoch"]) is int
+        and all(state is None or isinstance(state, Mapping) for state in [*optional, content.get("operating_points")])
+    )

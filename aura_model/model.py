@@ -1,0 +1,316 @@
+"""The detector: a video encoder, an audio encoder, their fusion and the heads.
+
+Letters: B samples, T frames, D hidden size, M windows of sound, h x w the feature map.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aura_model.analysis import ModelInfo
+from aura_model.calibration import Calibration
+from aura_model.checkpoint import Checkpoint, read_checkpoint
+from aura_model.config import Config, ModelConfig, parse_config
+from aura_model.device import resolve_device
+from aura_model.encoders import AudioEncoder, Encoded, VideoEncoder
+from aura_model.errors import CheckpointError, ConfigError
+from aura_model.fusion import Modality, build_fusion
+from aura_model.losses import TemporalConsistencyLoss
+
+NAME = "multimodal_v1"
+REBUILDS = (
+    "model",
+    "dataset.video.frame_rate",
+    "dataset.video.temporal_window",
+    "dataset.face.margin",
+    "dataset.face.size",
+    "dataset.audio",
+)
+"""The parts of a checkpoint's configuration that go with its weights: serving must do as training did."""
+
+
+@dataclass(frozen=True, eq=False)
+class ModelOutput:
+    """All that one forward pass can tell. Class 1 is fake."""
+
+    logits: Tensor
+    """[B, 2], from all that the sample has."""
+    video_logits: Tensor | None
+    """[B, 2] by the pictures alone, zeros for samples without them; None where no sample has any."""
+    audio_logits: Tensor | None
+    """[B, 2] by the sound alone, likewise."""
+    heatmap: Tensor | None
+    """[B, T, h, w] class activation (Zhou et al., 2016): the log-odds of fake that the video head gives each place.
+
+    With `avg_pool` its mean over T, h and w is the log-odds of `video_logits`; with the other temporal encoders it
+    is what the head says of each place by itself. No gradient. None where the backbone has no grid.
+    """
+    video_features: Tensor | None
+    """[B, T, D] embeddings of the frames, zeros for samples without video; None where no sample has any."""
+
+
+class MultimodalModel(nn.Module):
+    """Face and voice to real or fake, with either of the two missing for any sample.
+
+    An encoder runs on just the samples that have its modality, so that batch normalisation never sees the filler.
+
+    For distributed training: a batch without sound leaves the parameters of `audio` and `audio_head` without a
+    gradient, one without pictures those of `video` and `video_head`, and `forward` alone those of both modality
+    heads. Ranks may differ in this, so set `find_unused_parameters=True`. A wrapper hooks `forward` only: to train
+    on `forward_full`, wrap a module whose `forward` calls it.
+    """
+
+    def __init__(self, config: ModelConfig) -> None:
+        """Build the network that `config` describes.
+
+        Raises:
+            ConfigError: the backbone cannot be had, see `Backbone`.
+        """
+        super().__init__()
+        self.config = config
+        dim = config.fusion.hidden_dim
+        self.video = VideoEncoder(config)
+        self.audio = AudioEncoder(config)
+        self.fusion = build_fusion(config.fusion.strategy, dim, config.fusion.dropout)
+        self.head = nn.Linear(dim, config.num_classes)
+        self.video_head = nn.Linear(dim, config.num_classes)
+        self.audio_head = nn.Linear(dim, config.num_classes)
+        self.temporal_consistency = TemporalConsistencyLoss()
+
+    def forward(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        *,
+        video_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+    ) -> Tensor:
+        """Logits [B, 2] of real and fake.
+
+        Args:
+            video: [B, T, 3, H, W] RGB crops, uint8 or float 0..1; None where no sample has any.
+            audio: [B, n_mels, M] log-mel from `LogMel`; None where no sample has any.
+            video_mask: bool [B], False where the sample has no video; all True where None.
+            audio_mask: bool [B], likewise for sound.
+
+        Raises:
+            ValueError: wrong shapes, or a sample with neither video nor audio.
+        """
+        logits: Tensor = self.head(self.extract_features(video, audio, video_mask=video_mask, audio_mask=audio_mask))
+        return logits
+
+    def extract_features(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        *,
+        video_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+    ) -> Tensor:
+        """The fused embedding [B, D] under the head; arguments and errors as in `forward`."""
+        pictures, sound = self._encode(video, audio, video_mask, audio_mask)
+        embedding: Tensor = self.fusion(pictures, sound)
+        return embedding
+
+    def forward_full(
+        self,
+        video: Tensor | None,
+        audio: Tensor | None,
+        *,
+        video_mask: Tensor | None = None,
+        audio_mask: Tensor | None = None,
+    ) -> ModelOutput:
+        """Everything at once; arguments and errors as in `forward`."""
+        pictures, sound = self._encode(video, audio, video_mask, audio_mask)
+        return ModelOutput(
+            logits=self.head(self.fusion(pictures, sound)),
+            video_logits=_judge(self.video_head, pictures),
+            audio_logits=_judge(self.audio_head, sound),
+            heatmap=self._heatmap(pictures),
+            video_features=pictures.tokens if pictures.available else None,
+        )
+
+    @property
+    def temporal_consistency_weight(self) -> float:
+        """The weight of `compute_temporal_consistency_loss` in training; 0 where the loss is switched off."""
+        loss = self.config.fusion.temporal_consistency_loss
+        return loss.weight if loss.enabled else 0.0
+
+    def compute_temporal_consistency_loss(self, video_features: Tensor, video_mask: Tensor | None = None) -> Tensor:
+        """The unweighted loss of `ModelOutput.video_features` [B, T, D]; see `TemporalConsistencyLoss`."""
+        loss: Tensor = self.temporal_consistency(video_features, video_mask)
+        return loss
+
+    def _encode(
+        self, video: Tensor | None, audio: Tensor | None, video_mask: Tensor | None, audio_mask: Tensor | None
+    ) -> tuple[Modality, Modality]:
+        _check_shapes(video, audio, self.config.audio.n_mels)
+        video_present, audio_present = _presence((video, video_mask), (audio, audio_mask))
+        return (
+            self._look(self.video, video, video_present),
+            self._look(self.audio, audio, audio_present),
+        )
+
+    def _look(self, encoder: nn.Module, inputs: Tensor | None, present: Tensor) -> Modality:
+        rows = present.nonzero().flatten()
+        if inputs is None or not len(rows):
+            return Modality.absent(present, self.config.fusion.hidden_dim)
+        encoded: Encoded = encoder(inputs if len(rows) == len(inputs) else inputs[rows])
+        return Modality(
+            present,
+            pooled=_spread(encoded.pooled, rows, len(present)),
+            tokens=_spread(encoded.tokens, rows, len(present)),
+            feature_map=None if encoded.feature_map is None else _spread(encoded.feature_map, rows, len(present)),
+        )
+
+    @torch.no_grad()
+    def _heatmap(self, pictures: Modality) -> Tensor | None:
+        if pictures.feature_map is None:
+            return None
+        weight = self.video_head.weight[1] - self.video_head.weight[0]
+        bias = self.video_head.bias[1] - self.video_head.bias[0]
+        return _blank(pictures.feature_map.to(weight.dtype) @ weight + bias, pictures.present)
+
+
+def _check_shapes(video: Tensor | None, audio: Tensor | None, n_mels: int) -> None:
+    if video is not None and (video.ndim != 5 or video.shape[2] != 3):
+        raise ValueError(f"video must be [B, T, 3, H, W], got {list(video.shape)}")
+    if audio is not None and (audio.ndim != 3 or audio.shape[1] != n_mels):
+        raise ValueError(f"audio must be [B, {n_mels}, M], got {list(audio.shape)}")
+    if video is not None and audio is not None and len(video) != len(audio):
+        raise ValueError(f"video has {len(video)} samples and audio {len(audio)}")
+
+
+def _presence(*sides: tuple[Tensor | None, Tensor | None]) -> tuple[Tensor, Tensor]:
+    """Which samples have video and which have audio, bool [B] each."""
+    given = next((values for values, _ in sides if values is not None), None)
+    if given is None:
+        raise ValueError("both modalities are None: a batch needs video or audio")
+    video, audio = (_mask(values, mask, given) for values, mask in sides)
+    neither = (~(video | audio)).nonzero().flatten().tolist()
+    if neither:
+        raise ValueError(f"samples {neither} have neither video nor audio")
+    return video, audio
+
+
+def _mask(values: Tensor | None, mask: Tensor | None, given: Tensor) -> Tensor:
+    if values is None:
+        return torch.zeros(len(given), dtype=torch.bool, device=given.device)
+    if mask is None:
+        return torch.ones(len(given), dtype=torch.bool, device=given.device)
+    if mask.shape != given.shape[:1] or mask.dtype != torch.bool:
+        raise ValueError(f"a mask must be bool [{len(given)}], got {mask.dtype} {list(mask.shape)}")
+    return mask
+
+
+def _spread(values: Tensor, rows: Tensor, count: int) -> Tensor:
+    """[n, ...] of the samples `rows` to [count, ...] with zeros for the others."""
+    if len(values) == count:
+        return values
+    return values.new_zeros((count, *values.shape[1:])).index_put((rows,), values)
+
+
+def _blank(values: Tensor, present: Tensor) -> Tensor:
+    """The same values with zeros for samples that lack the modality."""
+    return torch.where(present.view(-1, *[1] * (values.ndim - 1)), values, torch.zeros_like(values))
+
+
+def _judge(head: nn.Module, side: Modality) -> Tensor | None:
+    return _blank(head(side.pooled), side.present) if side.available else None
+
+
+@dataclass(frozen=True, eq=False)
+class LoadedModel:
+    """A model ready to answer, and what goes with it."""
+
+    model: MultimodalModel
+    info: ModelInfo
+    config: Config
+    """The caller's configuration with what the checkpoint was trained on laid over: prepare clips with this one."""
+    operating_points: Mapping[str, Any] | None = None
+    """As stored: named thresholds and the error rates measured at them."""
+    calibration: Calibration | None = None
+
+
+def load_for_inference(checkpoint: Path | None, config: Config, device: str) -> LoadedModel:
+    """A model in evaluation mode on `device`, without gradients.
+
+    Without a checkpoint the model is untrained and drawn from `config.seed`. With one, the network is rebuilt from
+    the configuration stored inside, and no pretrained weights are looked for. Torch's own random state stays as it is.
+
+    Raises:
+        CheckpointError: the file is missing, damaged or not Aura's.
+        ConfigError: the backbone cannot be had, or the device is not there.
+    """
+    target = resolve_device(device)
+    loaded = _untrained(config) if checkpoint is None else _trained(read_checkpoint(checkpoint), config)
+    loaded.model.eval().requires_grad_(False).to(target)
+    return loaded
+
+
+def _untrained(config: Config) -> LoadedModel:
+    info = ModelInfo(name=NAME, version=f"untrained-seed{config.seed}", trained=False, calibrated=False)
+    return LoadedModel(_build(config.model, config.seed), info, config)
+
+
+def _trained(checkpoint: Checkpoint, config: Config) -> LoadedModel:
+    effective = _effective(config, _stored_config(checkpoint))
+    video = effective.model.video.model_copy(update={"pretrained": False})
+    model = _build(effective.model.model_copy(update={"video": video}), config.seed)
+    restore(model, checkpoint)
+    version = f"{NAME}-{checkpoint.sha256[:12]}"
+    calibrated = checkpoint.calibration is not None
+    info = ModelInfo(name=NAME, version=version, trained=True, calibrated=calibrated)
+    return LoadedModel(model, info, effective, checkpoint.operating_points, checkpoint.calibration)
+
+
+def restore(model: MultimodalModel, checkpoint: Checkpoint) -> None:
+    """Put a checkpoint's weights into `model`.
+
+    Raises:
+        CheckpointError: checkpoint_damaged where names or shapes differ, or a weight is not finite.
+    """
+    try:
+        model.load_state_dict(dict(checkpoint.model_state_dict), strict=True)
+    except RuntimeError as error:
+        detail = " ".join(line.strip() for line in str(error).splitlines()[1:2])
+        raise CheckpointError("checkpoint_damaged", f"the weights do not fit the model: {detail:.300}") from None
+    for name, value in model.state_dict().items():
+        if not bool(torch.isfinite(value).all()):
+            raise CheckpointError("checkpoint_damaged", f"{name} holds values that are not finite")
+
+
+def _build(config: ModelConfig, seed: int) -> MultimodalModel:
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)  # torch.manual_seed would reset the CUDA generators too
+        return MultimodalModel(config)
+
+
+def _stored_config(checkpoint: Checkpoint) -> Config:
+    try:
+        return parse_config(*(_branch(checkpoint.config, path.split(".")) for path in REBUILDS))
+    except ConfigError as error:
+        detail = f"its configuration does not fit this version of Aura: {error.detail}"
+        raise CheckpointError("checkpoint_foreign", detail) from None
+
+
+def _branch(tree: Mapping[str, Any], path: list[str]) -> dict[str, Any]:
+    """Only the part of `tree` under `path`, nested as there; empty where there is none."""
+    key, *rest = path
+    if key not in tree:
+        return {}
+    value = tree[key]
+    return {key: _branch(value, rest) if rest and isinstance(value, Mapping) else value}
+
+
+def _effective(config: Config, stored: Config) -> Config:
+    video = config.dataset.video.model_copy(
+        update=stored.dataset.video.model_dump(include={"frame_rate", "temporal_window"})
+    )
+    face = config.dataset.face.model_copy(update=stored.dataset.face.model_dump(include={"margin", "size"}))
+    dataset = config.dataset.model_copy(update={"video": video, "face": face, "audio": stored.dataset.audio})
+    return config.model_copy(update={"model": stored.model, "dataset": dataset})

@@ -1,0 +1,70 @@
+"""From clips to scores: the forward pass, in batches."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from aura_model.batch import to_batch
+from aura_model.clips import Clip
+from aura_model.device import resolve_device
+from aura_model.model import LoadedModel
+from aura_model.scores import ClipScore
+
+
+class Scorer:
+    """A loaded model that scores clips, `inference.batch_clips` at a time.
+
+    On CUDA the network runs in bfloat16 where that is safe, elsewhere in float32. The score of a clip does not depend
+    on the clips beside it.
+    """
+
+    def __init__(self, loaded: LoadedModel, device: str) -> None:
+        self.loaded = loaded
+        self.device = resolve_device(device)
+        self.model = loaded.model.to(self.device)
+
+    def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+        """One score a clip, in order.
+
+        Raises:
+            ValueError: a clip has neither frames nor sound, or see `to_batch`.
+        """
+        size = self.loaded.config.inference.batch_clips
+        return [score for start in range(0, len(clips), size) for score in self._score(clips[start : start + size])]
+
+    @torch.inference_mode()
+    def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+        batch = to_batch(clips, self.loaded.config).to(self.device)
+        with torch.autocast(
+            torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.device.startswith("cuda")
+        ):
+            output = self.model.forward_full(
+                batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask
+            )
+        return [
+            ClipScore(fake=self._calibrated(fake), video=video, audio=audio)
+            for fake, video, audio in zip(
+                _log_odds(output.logits),
+                _known(output.video_logits, batch.video_mask),
+                _known(output.audio_logits, batch.audio_mask),
+                strict=True,
+            )
+        ]
+
+    def _calibrated(self, log_odds: float) -> float:
+        calibration = self.loaded.calibration
+        return log_odds if calibration is None else calibration.apply(log_odds)
+
+
+def _log_odds(logits: Tensor) -> list[float]:
+    """[B, 2] of real and fake to the log-odds of fake."""
+    values = logits.float()
+    odds: list[float] = (values[:, 1] - values[:, 0]).tolist()
+    return odds
+
+
+def _known(logits: Tensor | None, mask: Tensor) -> list[float | None]:
+    if logits is None:
+        return [None] * len(mask)
+    return [odds if known else None for odds, known in zip(_log_odds(logits), mask.tolist(), strict=True)]
