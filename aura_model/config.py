@@ -173,6 +173,7 @@ class InferenceConfig(Section):
     checkpoint: Path | None
     device: Device
     batch_clips: PositiveInt
+    threads: PositiveInt | None
     uncertain_band: tuple[Probability, Probability]
 
     @model_validator(mode="after")
