@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
@@ -10,9 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, Probability
 from aura_model.media import MediaInfo
-
-if TYPE_CHECKING:
-    from aura_model.scoring import ClipScore  # imports torch
+from aura_model.scores import ClipScore
 
 Verdict = Literal["real", "fake", "uncertain", "not_applicable"]
 Reason = Literal[
@@ -28,6 +26,7 @@ Reason = Literal[
 ]
 Aggregation = Literal["mean", "median", "max", "topk"]
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Pixels = Annotated[float, Field(allow_inf_nan=False)]
 Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 TOP_SHARE = 0.25
@@ -69,7 +68,7 @@ EXAMPLE: dict[str, Any] = {
         "audio_codec": None,
     },
     "model": {"name": "tf_efficientnet_lite0", "version": "4b1d7a0c2e95", "trained": True, "calibrated": True},
-    "timings": {"open": 3.1, "decode": 410.6, "faces": 268.3, "speech": 0.0, "score": 95.2, "total": 790.4},
+    "timings": {"open": 3.1, "decode": 410.6, "faces": 268.3, "sound": 0.1, "score": 95.2, "total": 790.4},
     "request_id": "5f1c9d0e8a7b4c36",
 }
 
@@ -100,10 +99,10 @@ class FaceBox(Part):
     """Where a face is at one moment, in source pixels as displayed, rounded to 0.1."""
 
     time: Seconds = Field(description="Seconds from the start of the media.")
-    x1: float = Field(description="Left.")
-    y1: float = Field(description="Top.")
-    x2: float = Field(description="Right.")
-    y2: float = Field(description="Bottom.")
+    x1: Pixels = Field(description="Left.")
+    y1: Pixels = Field(description="Top.")
+    x2: Pixels = Field(description="Right.")
+    y2: Pixels = Field(description="Bottom.")
 
 
 class FaceReport(Part):
@@ -139,7 +138,7 @@ class Segment(Part):
 class Analysis(Part):
     """The answer for one media file.
 
-    `timings` has a key for each stage that ran: `fetch` (download), `open`, `decode`, `faces`, `speech` (in the decode
+    `timings` has a key for each stage that ran: `fetch` (download), `open`, `decode`, `faces`, `sound` (in the decode
     child), `score` (the model) and `total`.
     """
 
@@ -162,7 +161,7 @@ class Analysis(Part):
 
 def analyse(
     clips: Clips,
-    scores: Sequence["ClipScore"],
+    scores: Sequence[ClipScore],
     model: ModelInfo,
     config: Config,
     timings: Mapping[str, float],
@@ -293,7 +292,7 @@ def _moment(seconds: float, duration: float) -> float:
     return min(round(max(seconds, 0.0), 3), duration)
 
 
-def _entry(clip: Clip, score: "ClipScore", duration: float) -> TimelineEntry:
+def _entry(clip: Clip, score: ClipScore, duration: float) -> TimelineEntry:
     start = float(clip.times[0])
     return TimelineEntry(
         start=_moment(start, duration),
@@ -305,14 +304,14 @@ def _entry(clip: Clip, score: "ClipScore", duration: float) -> TimelineEntry:
     )
 
 
-def _faces(scored: Sequence[tuple[Clip, "ClipScore"]], duration: float) -> tuple[FaceReport, ...]:
+def _faces(scored: Sequence[tuple[Clip, ClipScore]], duration: float) -> tuple[FaceReport, ...]:
     track_ids = sorted({clip.track_id for clip, _ in scored if clip.track_id is not None})
     return tuple(
         _face(track_id, [pair for pair in scored if pair[0].track_id == track_id], duration) for track_id in track_ids
     )
 
 
-def _face(track_id: int, scored: Sequence[tuple[Clip, "ClipScore"]], duration: float) -> FaceReport:
+def _face(track_id: int, scored: Sequence[tuple[Clip, ClipScore]], duration: float) -> FaceReport:
     boxes = {box.time: box for clip, _ in scored for box in _boxes(clip, duration)}
     return FaceReport(
         track_id=track_id,

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -12,9 +11,7 @@ import numpy.typing as npt
 
 from aura_model.analysis import Analysis, probability
 from aura_model.clips import Clip, Clips
-
-if TYPE_CHECKING:
-    from aura_model.scoring import ClipScore  # imports torch
+from aura_model.scores import ClipScore
 
 Image = npt.NDArray[np.uint8]
 Colour = tuple[int, int, int]
@@ -45,9 +42,11 @@ class _Tile:
 
 
 def draw_sheet(
-    name: str, clips: Clips, scores: Sequence["ClipScore"], analysis: Analysis, band: tuple[float, float]
+    name: str, clips: Clips, scores: Sequence[ClipScore], analysis: Analysis, band: tuple[float, float]
 ) -> Image:
     """Draw one file: a header, then the crops of each face, bordered green, amber or red by their clip's score.
+
+    The borders of an untrained model are amber: its scores mean nothing.
 
     Args:
         name: the file's name, for the header.
@@ -63,10 +62,11 @@ def draw_sheet(
     by_track: dict[int | None, list[tuple[Clip, float]]] = {}
     for clip, score in zip(clips.clips, scores, strict=True):
         by_track.setdefault(clip.track_id, []).append((clip, probability(score.fake)))
+    band = band if analysis.model.trained else (0.0, 1.0)
     faces = {face.track_id: face.fake_probability for face in analysis.faces}
     for track_id in sorted(by_track, key=lambda key: math.inf if key is None else key):
         label = "sound without a face" if track_id is None else f"face {track_id}: {faces[track_id]:.3f}"
-        parts += [_label(label), *_rows(by_track[track_id], band)]
+        parts += [_label(label), *_rows(by_track[track_id], band, analysis.media.duration)]
     return np.concatenate(parts)
 
 
@@ -105,9 +105,9 @@ def _label(text: str) -> Image:
     return image
 
 
-def _rows(scored: Sequence[tuple[Clip, float]], band: tuple[float, float]) -> list[Image]:
+def _rows(scored: Sequence[tuple[Clip, float]], band: tuple[float, float], duration: float) -> list[Image]:
     frames = max(1, COLUMNS // len(scored))
-    tiles = [tile for clip, fake in sorted(scored, key=_start) for tile in _tiles(clip, fake, frames)]
+    tiles = [tile for clip, fake in sorted(scored, key=_start) for tile in _tiles(clip, fake, frames, duration)]
     return [_row(tiles[first : first + COLUMNS], band) for first in range(0, len(tiles), COLUMNS)]
 
 
@@ -115,20 +115,15 @@ def _start(scored: tuple[Clip, float]) -> float:
     return float(scored[0].times[0])
 
 
-def _tiles(clip: Clip, fake: float, count: int) -> list[_Tile]:
-    """Up to `count` evenly spaced frames of the clip, or its sound where it has no frames."""
+def _tiles(clip: Clip, fake: float, count: int, duration: float) -> list[_Tile]:
+    """Up to `count` evenly spaced frames within the media, or the clip's sound where it has no frames."""
     if clip.frames is None:
         return [_Tile(_waveform(clip.wave), float(clip.times[0]), fake)]
-    indices = np.linspace(0, len(clip.frames) - 1, min(count, len(clip.frames))).round().astype(int)
-    side = TILE - 2 * BORDER
-    return [
-        _Tile(
-            np.asarray(cv2.resize(clip.frames[i], (side, side), interpolation=cv2.INTER_AREA), np.uint8),
-            float(clip.times[i]),
-            fake,
-        )
-        for i in indices
-    ]
+    inside = max(1, int(np.count_nonzero(clip.times <= duration)))  # beyond the end the last frame repeats
+    indices = np.linspace(0, inside - 1, min(count, inside)).round().astype(int)
+    side = (TILE - 2 * BORDER, TILE - 2 * BORDER)
+    pictures = [np.asarray(cv2.resize(clip.frames[i], side, interpolation=cv2.INTER_AREA), np.uint8) for i in indices]
+    return [_Tile(picture, float(clip.times[i]), fake) for picture, i in zip(pictures, indices, strict=True)]
 
 
 def _row(tiles: Sequence[_Tile], band: tuple[float, float]) -> Image:

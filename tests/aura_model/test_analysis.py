@@ -1,7 +1,6 @@
 import itertools
 import json
 import math
-from dataclasses import dataclass
 from typing import get_args
 
 import numpy as np
@@ -23,6 +22,7 @@ from aura_model.analysis import (
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, parse_config
 from aura_model.media import MediaInfo
+from aura_model.scores import ClipScore
 
 LOW, HIGH = 0.35, 0.65
 CONFIG = parse_config({"inference": {"uncertain_band": [LOW, HIGH]}})
@@ -33,13 +33,8 @@ METHODS = get_args(Aggregation)
 VERDICTS = ["real", "uncertain", "fake"]
 
 
-@dataclass(frozen=True)
-class Score:
-    """Stands in for `aura_model.scoring.ClipScore`, which needs torch."""
-
-    fake: float
-    video: float | None = None
-    audio: float | None = None
+def score(fake: float, video: float | None = None, audio: float | None = None) -> ClipScore:
+    return ClipScore(fake, video, audio)
 
 
 def media(duration: float = 60.0) -> MediaInfo:
@@ -76,7 +71,7 @@ def clips(*items: Clip, notes: tuple[str, ...] = (), duration: float = 60.0) -> 
 
 
 def run(
-    items: list[tuple[Clip, Score]],
+    items: list[tuple[Clip, ClipScore]],
     *,
     notes: tuple[str, ...] = (),
     model: ModelInfo = TRAINED,
@@ -179,16 +174,16 @@ def test_aggregate_tracks_needs_a_track_for_each_logit() -> None:
     ],
 )
 def test_verdict(model: ModelInfo, p: float, verdict: str, reasons: tuple[str, ...]) -> None:
-    answer = run([(clip(), Score(logit(p)))], model=model)
+    answer = run([(clip(), score(logit(p)))], model=model)
     assert (answer.verdict, answer.reasons) == (verdict, reasons)
     assert answer.fake_probability == pytest.approx(p)
 
 
 def test_the_edges_of_the_band_are_uncertain() -> None:
     config = parse_config({"inference": {"uncertain_band": [0.5, 0.5]}})
-    assert run([(clip(), Score(0.0))], config=config).verdict == "uncertain"
-    assert run([(clip(), Score(1e-9))], config=config).verdict == "fake"
-    assert run([(clip(), Score(-1e-9))], config=config).verdict == "real"
+    assert run([(clip(), score(0.0))], config=config).verdict == "uncertain"
+    assert run([(clip(), score(1e-9))], config=config).verdict == "fake"
+    assert run([(clip(), score(-1e-9))], config=config).verdict == "real"
 
 
 @pytest.mark.parametrize(
@@ -209,7 +204,7 @@ def test_nothing_to_judge_is_not_applicable(notes: tuple[str, ...], reasons: tup
 
 @pytest.mark.parametrize("note", ["no_video", "no_face"])
 def test_speech_only_is_judged_by_the_sound(note: str) -> None:
-    answer = run([(clip(track=None), Score(3.0, audio=3.0))], notes=(note,))
+    answer = run([(clip(track=None), score(3.0, audio=3.0))], notes=(note,))
     assert (answer.verdict, answer.reasons, answer.faces) == ("fake", (note,), ())
     assert answer.modalities.video is None
     assert answer.modalities.audio == pytest.approx(probability(3.0))
@@ -217,14 +212,14 @@ def test_speech_only_is_judged_by_the_sound(note: str) -> None:
 
 
 def test_sound_without_a_face_does_not_overrule_a_face() -> None:
-    answer = run([(clip(0.0), Score(-3.0, video=-3.0)), (clip(5.0, track=None), Score(6.0, audio=6.0))])
+    answer = run([(clip(0.0), score(-3.0, video=-3.0)), (clip(5.0, track=None), score(6.0, audio=6.0))])
     assert answer.verdict == "real"
     assert [entry.track_id for entry in answer.timeline] == [0, None]
     assert answer.modalities.audio == pytest.approx(probability(6.0))
 
 
 def test_the_highest_face_decides() -> None:
-    answer = run([(clip(track=0), Score(-3.0)), (clip(track=1), Score(3.0)), (clip(2.0, track=1), Score(1.0))])
+    answer = run([(clip(track=0), score(-3.0)), (clip(track=1), score(3.0)), (clip(2.0, track=1), score(1.0))])
     assert answer.fake_probability == pytest.approx(probability(2.0))
     assert [face.fake_probability for face in answer.faces] == pytest.approx([probability(-3.0), probability(2.0)])
 
@@ -234,44 +229,53 @@ def test_an_unknown_note_is_an_error() -> None:
         run([], notes=("odd_note",))
 
 
-@pytest.mark.parametrize("score", [Score(math.nan), Score(0.0, video=math.nan), Score(0.0, audio=math.nan)])
-def test_a_score_that_is_not_a_number_is_an_error(score: Score) -> None:
+@pytest.mark.parametrize("value", [score(math.nan), score(0.0, video=math.nan), score(0.0, audio=math.nan)])
+def test_a_score_that_is_not_a_number_is_an_error(value: ClipScore) -> None:
     with pytest.raises(ValueError, match="not a number"):
-        run([(clip(), score)])
+        run([(clip(), value)])
 
 
 @pytest.mark.parametrize("count", [0, 2])
 def test_one_score_for_each_clip(count: int) -> None:
     with pytest.raises(ValueError, match="zip"):
-        analyse(clips(clip()), [Score(0.0)] * count, TRAINED, CONFIG, {})
+        analyse(clips(clip()), [score(0.0)] * count, TRAINED, CONFIG, {})
 
 
 # --- faces, timeline, segments
 
 
 def test_faces_are_described_in_order_of_track() -> None:
-    answer = run([(clip(4.0, track=1), Score(0.0)), (clip(0.0, track=0), Score(0.0)), (clip(1.0, track=1), Score(0.0))])
+    answer = run([(clip(4.0, track=1), score(0.0)), (clip(0.0, track=0), score(0.0)), (clip(1.0, track=1), score(0.0))])
     assert [(face.track_id, face.start, face.end) for face in answer.faces] == [(0, 0.0, 1.0), (1, 1.0, 5.0)]
     assert [box.time for box in answer.faces[1].boxes] == [1.0, 1.5, 4.0, 4.5]
 
 
 def test_boxes_are_source_pixels_to_a_tenth() -> None:
-    box = run([(clip(), Score(0.0))]).faces[0].boxes[0]
+    box = run([(clip(), score(0.0))]).faces[0].boxes[0]
     assert (box.x1, box.y1, box.x2, box.y2) == (10.0, 20.1, 30.0, 40.0)
 
 
 def test_a_moment_seen_by_two_clips_has_one_box() -> None:
-    face = run([(clip(0.0), Score(0.0)), (clip(0.25), Score(0.0)), (clip(0.5), Score(0.0))]).faces[0]
+    face = run([(clip(0.0), score(0.0)), (clip(0.25), score(0.0)), (clip(0.5), score(0.0))]).faces[0]
     assert [box.time for box in face.boxes] == [0.0, 0.25, 0.5, 0.75, 1.0]
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_a_box_that_is_not_a_place_is_an_error(value: float) -> None:
+    broken = clip()
+    assert broken.boxes is not None
+    broken.boxes[0, 2] = value
+    with pytest.raises(ValidationError, match="x2"):
+        run([(broken, score(0.0))])
 
 
 def test_the_timeline_has_one_entry_per_clip_in_order_of_time() -> None:
     answer = run(
         [
-            (clip(2.0, track=None), Score(0.0, audio=1.0)),
-            (clip(2.0, track=1), Score(0.5, video=2.0, audio=-1.0)),
-            (clip(0.0, track=1), Score(0.0)),
-            (clip(2.0, track=0), Score(0.0)),
+            (clip(2.0, track=None), score(0.0, audio=1.0)),
+            (clip(2.0, track=1), score(0.5, video=2.0, audio=-1.0)),
+            (clip(0.0, track=1), score(0.0)),
+            (clip(2.0, track=0), score(0.0)),
         ]
     )
     assert [(e.start, e.track_id) for e in answer.timeline] == [(0.0, 1), (2.0, 0), (2.0, 1), (2.0, None)]
@@ -296,23 +300,23 @@ def test_the_timeline_has_one_entry_per_clip_in_order_of_time() -> None:
     ],
 )
 def test_segments_join_what_touches(entries: list[tuple[float, float]], expected: list[tuple[float, float]]) -> None:
-    answer = run([(clip(start), Score(value)) for start, value in entries])
+    answer = run([(clip(start), score(value)) for start, value in entries])
     assert [(segment.start, segment.end) for segment in answer.segments] == expected
 
 
 def test_segments_keep_faces_apart() -> None:
-    answer = run([(clip(0.0, track=1), Score(3.0)), (clip(0.5, track=0), Score(2.0)), (clip(1.0, track=1), Score(1.0))])
+    answer = run([(clip(0.0, track=1), score(3.0)), (clip(0.5, track=0), score(2.0)), (clip(1.0, track=1), score(1.0))])
     assert [(s.track_id, s.start, s.end) for s in answer.segments] == [(1, 0.0, 2.0), (0, 0.5, 1.5)]
     assert answer.segments[0].fake_probability == pytest.approx(probability(2.0))
 
 
 def test_a_clip_that_runs_over_the_end_is_cut_at_the_duration() -> None:
-    answer = run([(clip(59.7), Score(3.0))], duration=60.2)
+    answer = run([(clip(59.7), score(3.0))], duration=60.2)
     assert (answer.timeline[0].end, answer.segments[0].end, answer.faces[0].end) == (60.2, 60.2, 60.2)
 
 
 def test_a_still_has_everything_at_zero() -> None:
-    answer = run([(clip(0.0, frames=1), Score(3.0))], duration=0.0)
+    answer = run([(clip(0.0, frames=1), score(3.0))], duration=0.0)
     assert (answer.timeline[0].start, answer.timeline[0].end) == (0.0, 0.0)
     assert len(answer.segments) == 1
 
@@ -361,14 +365,14 @@ scored = st.lists(
             st.sampled_from([None, 0, 1, 2]),
             st.floats(0.01, 10),
         ),
-        st.builds(Score, numbers, st.none() | numbers, st.none() | numbers),
+        st.builds(score, numbers, st.none() | numbers, st.none() | numbers),
     ),
     max_size=12,
 )
 
 
 @given(scored, st.floats(0, 30), st.sampled_from([TRAINED, UNCALIBRATED, UNTRAINED]))
-def test_any_scores_give_a_sound_reply(items: list[tuple[Clip, Score]], duration: float, model: ModelInfo) -> None:
+def test_any_scores_give_a_sound_reply(items: list[tuple[Clip, ClipScore]], duration: float, model: ModelInfo) -> None:
     answer = run(items, duration=duration, model=model)
     assert (answer.fake_probability is None) == (not items)
     assert len(answer.timeline) == len(items)
@@ -382,11 +386,11 @@ def test_any_scores_give_a_sound_reply(items: list[tuple[Clip, Score]], duration
 
 @given(scored.filter(bool), st.floats(0, 1e6), st.data())
 def test_more_suspicion_never_lowers_the_answer(
-    items: list[tuple[Clip, Score]], more: float, data: st.DataObject
+    items: list[tuple[Clip, ClipScore]], more: float, data: st.DataObject
 ) -> None:
     index = data.draw(st.integers(0, len(items) - 1))
-    item, score = items[index]
-    raised = [*items[:index], (item, Score(score.fake + more)), *items[index + 1 :]]
+    item, low = items[index]
+    raised = [*items[:index], (item, score(low.fake + more)), *items[index + 1 :]]
     before, after = run(items), run(raised)
     assert before.fake_probability is not None
     assert after.fake_probability is not None
@@ -395,7 +399,7 @@ def test_more_suspicion_never_lowers_the_answer(
 
 
 @given(scored)
-def test_the_order_of_the_clips_does_not_matter(items: list[tuple[Clip, Score]]) -> None:
+def test_the_order_of_the_clips_does_not_matter(items: list[tuple[Clip, ClipScore]]) -> None:
     before, after = run(items), run(items[::-1])
     assert (before.verdict, before.fake_probability) == (after.verdict, after.fake_probability)
 

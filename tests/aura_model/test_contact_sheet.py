@@ -1,4 +1,3 @@
-from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
@@ -28,6 +27,7 @@ from aura_model.contact_sheet import (
     write_sheets,
 )
 from aura_model.media import MediaInfo
+from aura_model.scores import ClipScore
 
 BAND = (0.35, 0.65)
 CONFIG = parse_config({"inference": {"uncertain_band": list(BAND)}})
@@ -47,11 +47,8 @@ MEDIA = MediaInfo(
 ROW = TILE + CAPTION + GAP
 
 
-@dataclass(frozen=True)
-class Score:
-    fake: float
-    video: float | None = None
-    audio: float | None = None
+def score(fake: float, video: float | None = None, audio: float | None = None) -> ClipScore:
+    return ClipScore(fake, video, audio)
 
 
 def clip(start: float = 0.0, track: int | None = 0, *, shade: int = 100, frames: int = 2) -> Clip:
@@ -68,7 +65,7 @@ def clip(start: float = 0.0, track: int | None = 0, *, shade: int = 100, frames:
 
 def sheet(*items: tuple[Clip, float], name: str = "video.mp4") -> Image:
     clips = Clips(clips=tuple(c for c, _ in items), media=MEDIA, notes=(), timings={})
-    scores = [Score(fake) for _, fake in items]
+    scores = [score(fake) for _, fake in items]
     return draw_sheet(name, clips, scores, analyse(clips, scores, MODEL, CONFIG, {}), BAND)
 
 
@@ -104,8 +101,8 @@ def test_the_border_tells_the_band(fake: float, colour: Colour) -> None:
 
 def test_the_edges_of_the_band_are_amber() -> None:
     clips = Clips(clips=(clip(),), media=MEDIA, notes=(), timings={})
-    answer = analyse(clips, [Score(0.0)], MODEL, CONFIG, {})
-    assert border(draw_sheet("a", clips, [Score(0.0)], answer, (0.5, 0.5)), 0, FIRST) == AMBER
+    answer = analyse(clips, [score(0.0)], MODEL, CONFIG, {})
+    assert border(draw_sheet("a", clips, [score(0.0)], answer, (0.5, 0.5)), 0, FIRST) == AMBER
 
 
 def test_the_crops_are_shown_in_order_of_time() -> None:
@@ -141,6 +138,21 @@ def test_a_single_clip_is_spread_over_the_row() -> None:
     image = sheet((single, 0.0))
     shades = [int(tile(image, column, FIRST)[TILE // 2, TILE // 2, 0]) for column in range(COLUMNS)]
     assert shades == [0, 20, 40, 60, 90, 110, 130, 150]
+
+
+def test_a_still_is_shown_once() -> None:
+    clips = Clips((clip(frames=8),), MEDIA.model_copy(update={"duration": 0.0}), (), {})
+    image = draw_sheet("a", clips, [score(0.0)], analyse(clips, [score(0.0)], MODEL, CONFIG, {}), BAND)
+    assert border(image, 0, FIRST) == AMBER
+    assert border(image, 1, FIRST) == WHITE
+
+
+@pytest.mark.parametrize("fake", [-9.0, 9.0])
+def test_an_untrained_model_colours_nothing(fake: float) -> None:
+    untrained = MODEL.model_copy(update={"trained": False})
+    clips = Clips((clip(),), MEDIA, (), {})
+    image = draw_sheet("a", clips, [score(fake)], analyse(clips, [score(fake)], untrained, CONFIG, {}), BAND)
+    assert border(image, 0, FIRST) == AMBER
 
 
 def test_sound_is_drawn_as_a_waveform() -> None:

@@ -1,0 +1,320 @@
+"""`python -m aura_model.predict VIDEO...`: the whole path in one process, from files to answers."""
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, redirect_stdout
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+
+from rich import box
+from rich.console import Console
+from rich.progress import Progress
+from rich.table import Table
+from rich.text import Text
+
+from aura_model.analysis import Analysis, Verdict, analyse
+from aura_model.clips import Clips
+from aura_model.config import Config, load_config
+from aura_model.contact_sheet import Image, draw_sheet, write_sheets
+from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError
+from aura_model.logging import setup_logging
+from aura_model.sandbox import Sandbox
+from aura_model.scores import ClipScore
+
+if TYPE_CHECKING:
+    from aura_model.scoring import Scorer
+
+MOST_CHILDREN = 4
+PIPED_WIDTH = 160
+"""Columns of the table where it does not go to a terminal."""
+COLOURS: dict[Verdict, str] = {"real": "green", "uncertain": "yellow", "fake": "red", "not_applicable": "dim"}
+EXIT_SOME_FAILED = 1
+EXIT_USAGE = 2
+EXIT_INTERRUPTED = 130
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What became of one file."""
+
+    clips: Clips
+    scores: Sequence[ClipScore]
+    """One for each clip, in the same order."""
+    analysis: Analysis
+
+
+class Predictor:
+    """Files in, answers out: decode children and one model. A context manager.
+
+    Raises:
+        ConfigError: the device is not there, or the backbone or the face detector cannot be had.
+        CheckpointError: the checkpoint is missing, damaged or foreign.
+    """
+
+    def __init__(self, config: Config, *, children: int = 1) -> None:
+        self._scorer = load_scorer(config)
+        self._config = self._scorer.loaded.config
+        self._children = children
+        with ExitStack() as stack:
+            self._sandbox = stack.enter_context(Sandbox(self._config, children=children))
+            self._pool = ThreadPoolExecutor(children, thread_name_prefix="decode")
+            stack.callback(self._pool.shutdown, cancel_futures=True)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decode children; a file that is being decoded is waited for."""
+        self._stack.close()
+
+    def predict(self, path: Path) -> Analysis:
+        """Answer for one file.
+
+        Raises:
+            MediaError: the media is at fault.
+            OSError: the path cannot be opened.
+        """
+        return self._judge(self._decode(path)).analysis
+
+    def predict_all(self, paths: Iterable[Path]) -> Iterator[Prediction | MediaError | OSError]:
+        """Answer for each file, in order; the next files are decoded while one is scored."""
+        for decoded in _ahead(self._pool, self._try_decode, paths, self._children):
+            yield decoded if isinstance(decoded, MediaError | OSError) else self._judge(decoded)
+
+    def _try_decode(self, path: Path) -> "_Decoded | MediaError | OSError":
+        try:
+            return self._decode(path)
+        except (MediaError, OSError) as error:
+            return error
+
+    def _decode(self, path: Path) -> "_Decoded":
+        began = time.perf_counter()
+        clips = self._sandbox.load_clips(path)
+        return _Decoded(clips, time.perf_counter() - began)
+
+    def _judge(self, decoded: "_Decoded") -> Prediction:
+        began = time.perf_counter()
+        scores = self._scorer.score(decoded.clips.clips)
+        seconds = time.perf_counter() - began
+        timings = {"score": seconds, "total": decoded.seconds + seconds}
+        analysis = analyse(decoded.clips, scores, self._scorer.loaded.info, self._config, timings)
+        return Prediction(decoded.clips, scores, analysis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    clips: Clips
+    seconds: float
+
+
+def load_scorer(config: Config) -> "Scorer":
+    """The model that `config.inference` names, ready to score.
+
+    Raises:
+        ConfigError: the device is not there, or the backbone cannot be had.
+        CheckpointError: the checkpoint is missing, damaged or foreign.
+    """
+    # Imported here, so that a wrong argument is told at once: torch takes seconds.
+    from aura_model.model import load_for_inference
+    from aura_model.scoring import Scorer
+
+    device = config.inference.device
+    return Scorer(load_for_inference(config.inference.checkpoint, config, device), device)
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
+    """`work` of each item, in order, with `count` items under way beyond the one in use."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a file has no answer, as RFC 9457 puts it; the service gives the same for the same media."""
+
+    code: str
+    title: str
+    status: int
+    detail: str
+
+    @classmethod
+    def of(cls, error: MediaError | OSError) -> Self:
+        """Describe what decoding raised."""
+        if isinstance(error, MediaError):
+            status = 413 if error.code == "file_too_large" else 422
+            return cls(error.code, MEDIA_ERRORS[error.code], status, error.detail)
+        if isinstance(error, FileNotFoundError | NotADirectoryError):
+            return cls("file_missing", "There is no such file.", 404, "Nothing is at this path; check its spelling.")
+        return cls("file_unreadable", "The file cannot be opened.", 422, f"The system says: {error.strerror}.")
+
+    def plain(self) -> dict[str, Any]:
+        """The members of a problem document."""
+        return {"type": f"urn:problem-type:aura:{self.code}", **asdict(self)}
+
+
+@dataclass
+class _Run:
+    """What the command line has so far."""
+
+    band: tuple[float, float]
+    draw: bool
+    done: list[tuple[str, Analysis | Problem]] = field(default_factory=list)
+    sheets: list[Image] = field(default_factory=list)
+
+    def add(self, file: str, result: Prediction | MediaError | OSError) -> None:
+        if not isinstance(result, Prediction):
+            self.done.append((file, Problem.of(result)))
+            return
+        self.done.append((file, result.analysis))
+        if self.draw:
+            name = Path(file).name
+            self.sheets.append(draw_sheet(name, result.clips, result.scores, result.analysis, self.band))
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status.
+
+    0: an answer for each file; 1: some files have none; 2: wrong usage, settings or checkpoint; 130: interrupted.
+    """
+    args = _parser().parse_args(argv)
+    out = sys.stdout
+    with redirect_stdout(sys.stderr):  # log records and libraries' prints
+        try:
+            config = load_config(args.config, overrides=_overrides(args))
+            setup_logging(config.logging)
+            run = _Run(config.inference.uncertain_band, draw=args.contact_sheet is not None)
+            finished = _predict(args.files, config, run)
+        except (ConfigError, CheckpointError) as error:
+            return _fail(error.detail)
+    _report(run.done, out, as_json=args.json)
+    if args.contact_sheet is not None:
+        try:
+            write_sheets(args.contact_sheet, run.sheets)
+        except OSError as error:
+            return _fail(f"cannot write {args.contact_sheet}: {error.strerror}")
+    if not finished:
+        return EXIT_INTERRUPTED
+    return EXIT_SOME_FAILED if any(isinstance(result, Problem) for _, result in run.done) else 0
+
+
+def _predict(files: Sequence[str], config: Config, run: _Run) -> bool:
+    """Fill `run`; False where the user interrupted."""
+    children = min(len(files), MOST_CHILDREN, os.cpu_count() or 1)
+    try:
+        with Predictor(config, children=children) as predictor, _progress(len(files)) as progress:
+            results = predictor.predict_all(Path(file) for file in files)
+            for file, result in zip(
+                files, progress.track(results, total=len(files), description="Analysing"), strict=True
+            ):
+                run.add(file, result)
+    except KeyboardInterrupt:
+        return False
+    return True
+
+
+def _progress(count: int) -> Progress:
+    return Progress(console=Console(stderr=True), transient=True, disable=count < 2)
+
+
+def _report(done: Sequence[tuple[str, Analysis | Problem]], out: IO[str], *, as_json: bool) -> None:
+    if as_json:
+        out.write(json.dumps([_entry(file, result) for file, result in done], indent=2) + "\n")
+    else:
+        width = None if out.isatty() else PIPED_WIDTH
+        Console(file=out, width=width).print(_table(done))
+    out.flush()
+
+
+def _entry(file: str, result: Analysis | Problem) -> dict[str, Any]:
+    plain = result.plain() if isinstance(result, Problem) else result.model_dump(mode="json")
+    return {"file": file, **plain}
+
+
+def _table(done: Sequence[tuple[str, Analysis | Problem]]) -> Table:
+    table = Table(box=box.SIMPLE_HEAD)
+    table.add_column("file", overflow="fold", ratio=1)
+    table.add_column("verdict", no_wrap=True)
+    for name in ("fake", "faces", "seconds"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("reasons", ratio=1)
+    for file, result in done:
+        shown = Text(file.encode(errors="backslashreplace").decode())
+        table.add_row(shown, *_answer_cells(result) if isinstance(result, Analysis) else _problem_cells(result))
+    return table
+
+
+def _answer_cells(answer: Analysis) -> tuple[Text, ...]:
+    fake = "" if answer.fake_probability is None else f"{answer.fake_probability:.3f}"
+    seconds = f"{answer.timings['total'] / 1000:.2f}"
+    verdict = Text(answer.verdict, COLOURS[answer.verdict])
+    return verdict, Text(fake), Text(str(len(answer.faces))), Text(seconds), Text(", ".join(answer.reasons))
+
+
+def _problem_cells(problem: Problem) -> tuple[Text, ...]:
+    return Text("failed", "bold"), Text(), Text(), Text(), Text(f"{problem.code}: {problem.detail}")
+
+
+def _fail(message: str) -> int:
+    sys.stderr.write(f"error: {message}\n")
+    return EXIT_USAGE
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m aura_model.predict",
+        description="Tell whether the people in videos, pictures or recordings have been manipulated.",
+        epilog="Exit status: 0 an answer for each file, 1 some files failed, 2 wrong usage, 130 interrupted.",
+    )
+    parser.add_argument("files", nargs="+", metavar="VIDEO", help="a video, picture or sound file")
+    parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
+    parser.add_argument("--contact-sheet", type=_png, metavar="PNG", help="write the analysed crops and their scores")
+    parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="inference.checkpoint")
+    parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="inference.device")
+    parser.add_argument("--config", type=Path, metavar="PATH", help="a YAML file with settings")
+    parser.add_argument(
+        "--set",
+        dest="overrides",
+        action="append",
+        default=[],
+        metavar="SECTION.KEY=VALUE",
+        help="one setting; repeatable",
+    )
+    return parser
+
+
+def _png(text: str) -> Path:
+    path = Path(text)
+    if path.suffix.lower() != ".png":
+        raise argparse.ArgumentTypeError(f"{text} does not end in .png")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {path.parent}")
+    return path
+
+
+def _overrides(args: argparse.Namespace) -> list[str]:
+    """The settings of the command line; JSON is YAML, so a path keeps its exact letters."""
+    named = {"inference.checkpoint": args.checkpoint, "inference.device": args.device}
+    return [*args.overrides, *(f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None)]
+
+
+if __name__ == "__main__":
+    sys.exit(main())
