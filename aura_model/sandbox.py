@@ -59,7 +59,9 @@ class Sandbox:
         self.replaced = 0
         """Children that crashed or overran their time."""
 
-    def load_clips(self, source: Path | bytes, *, seed: int | None = None, seconds: float | None = None) -> Clips:
+    def load_clips(
+        self, source: Path | bytes | memoryview, *, seed: int | None = None, seconds: float | None = None
+    ) -> Clips:
         """Load the clips of one file in a child.
 
         Args:
@@ -192,7 +194,7 @@ def _media_error(code: str, detail: str) -> MediaError:
 
 
 @contextmanager
-def _descriptor(source: Path | bytes, max_bytes: int) -> Iterator[int]:
+def _descriptor(source: Path | bytes | memoryview, max_bytes: int) -> Iterator[int]:
     """An open, seekable descriptor of the source; only plain files are opened."""
     descriptor = (
         os.open(source, os.O_RDONLY | os.O_NONBLOCK) if isinstance(source, Path) else _in_memory(source, max_bytes)
@@ -205,7 +207,7 @@ def _descriptor(source: Path | bytes, max_bytes: int) -> Iterator[int]:
         os.close(descriptor)
 
 
-def _in_memory(content: bytes, max_bytes: int) -> int:
+def _in_memory(content: bytes | memoryview, max_bytes: int) -> int:
     if len(content) > max_bytes:
         raise MediaError("file_too_large", f"The file has {len(content)} bytes; at most {max_bytes} are accepted.")
     descriptor = os.memfd_create("media")
