@@ -201,6 +201,11 @@ def test_a_missed_detection_is_bridged():
     assert track.covers(0.5, 1.5)
 
 
+def test_misses_within_a_second_are_bridged_however_dense_the_search():
+    track = path((0.0, 100), (0.9, 118), searched=np.arange(1, 9) / 10)
+    assert xs(track, [0.2, 0.6]) == pytest.approx([104, 112], abs=1e-3)
+
+
 def test_over_a_long_gap_the_nearest_detection_holds():
     track = path((0.0, 100), (0.5, 100), (9.0, 160), (9.5, 160))
     assert xs(track, [0.6, 4.0, 5.5, 8.9]) == pytest.approx([100, 100, 160, 160])
