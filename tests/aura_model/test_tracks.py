@@ -202,7 +202,7 @@ def test_a_missed_detection_is_bridged():
 
 
 def test_misses_within_a_second_are_bridged_however_dense_the_search():
-    track = path((0.0, 100), (0.9, 118), searched=np.arange(1, 9) / 10)
+    track = path((0.0, 100), (0.9, 118), searched=[step / 10 for step in range(1, 9)])
     assert xs(track, [0.2, 0.6]) == pytest.approx([104, 112], abs=1e-3)
 
 
