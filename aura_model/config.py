@@ -2,6 +2,7 @@
 
 import os
 import re
+import reprlib
 from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
@@ -15,6 +16,13 @@ from aura_model.errors import ConfigError
 
 DEFAULTS = Path(__file__).with_name("config.yaml")
 ENV_PREFIX = "AURA_"
+
+# Bounded, unlike `repr`, which would expand an alias bomb.
+_SHORT = reprlib.Repr()
+_SHORT.maxlevel, _SHORT.maxstring = 2, 80
+
+# PyYAML's constructors let these through for `!!int ""`, `!!bool x`, `2001-99-99` and very deep nesting.
+_YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, TypeError, RecursionError)
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -287,8 +295,8 @@ def read_yaml(path: Path) -> dict[str, Any]:
         content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}") from None
+    except _YAML_FAULTS as error:
+        raise ConfigError(f"{path} is not YAML: {_first_line(error)}") from None
     if content is None:
         return {}
     if not isinstance(content, dict):
@@ -302,12 +310,15 @@ def _defaults() -> dict[str, Any]:
 
 
 def _environment() -> dict[str, str]:
-    dotenv = {name: value for name, value in dotenv_values().items() if value is not None}
-    return dotenv | dict(os.environ)
+    try:
+        dotenv = dotenv_values(".env")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"cannot read .env: {_first_line(error)}") from None
+    return {name: value for name, value in dotenv.items() if value is not None} | dict(os.environ)
 
 
 def _is_setting(name: str) -> bool:
-    return name.startswith(ENV_PREFIX) and "__" in name
+    return name.startswith(ENV_PREFIX) and ("__" in name or _env_key(name) in Config.model_fields)
 
 
 def _env_key(name: str) -> str:
@@ -326,8 +337,8 @@ def _nested(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
     for key, text in items:
         try:
             value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            raise ConfigError(f"{key}: the value is not YAML") from None
+        except _YAML_FAULTS as error:
+            raise ConfigError(f"{key}: the value is not YAML: {_first_line(error)}") from None
         branch: Any = value
         for part in reversed(key.split(".")):
             branch = {part: branch}
@@ -348,7 +359,18 @@ def _explain(item: Any) -> str:
     key = ".".join(path)
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_allowed(path[:-1]))}"
-    return f"{key}: {item['msg']} (got {item['input']!r:.80})"
+    return f"{key}: {item['msg']} (got {_shown(item['input'])})"
+
+
+def _shown(value: Any) -> str:
+    try:
+        return f"{_SHORT.repr(value):.100}"
+    except ValueError:  # an integer of more digits than Python writes out
+        return f"a huge {type(value).__name__}"
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _allowed(path: list[str]) -> list[str]:
