@@ -257,8 +257,7 @@ def _table(done: Sequence[tuple[str, Analysis | Problem]]) -> Table:
         table.add_column(name, justify="right", no_wrap=True)
     table.add_column("reasons", ratio=1)
     for file, result in done:
-        shown = Text(file.encode(errors="backslashreplace").decode())
-        table.add_row(shown, *_answer_cells(result) if isinstance(result, Analysis) else _problem_cells(result))
+        table.add_row(_shown(file), *_answer_cells(result) if isinstance(result, Analysis) else _problem_cells(result))
     return table
 
 
@@ -270,7 +269,12 @@ def _answer_cells(answer: Analysis) -> tuple[Text, ...]:
 
 
 def _problem_cells(problem: Problem) -> tuple[Text, ...]:
-    return Text("failed", "bold"), Text(), Text(), Text(), Text(f"{problem.code}: {problem.detail}")
+    return Text("failed", "bold"), Text(), Text(), Text(), _shown(f"{problem.code}: {problem.detail}")
+
+
+def _shown(text: str) -> Text:
+    """Text from outside, with what could move a terminal's cursor escaped."""
+    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
 
 
 def _fail(message: str) -> int:
