@@ -1,6 +1,6 @@
 """Logging: one loguru handler a process, JSON lines or plain text, with secrets removed before any sink sees them.
 
-Nothing happens at import. Each process (driver, replica, training worker, decode child) calls `setup_logging` once.
+Nothing happens at import. Each process (driver, replica, training worker) calls `setup_logging` once.
 """
 
 import io
