@@ -1,0 +1,1 @@
+"""Augmentation of training clips: pure functions of a clip and a seeded generator."""

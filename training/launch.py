@@ -1,0 +1,126 @@
+"""`python training/launch.py`: train the detector on Ray."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from rich.console import Console
+from rich.markup import escape
+
+from aura_model.config import Config, load_config
+from aura_model.errors import AuraError
+from training.debugset import debug_samples, make_debug_set
+from training.manifest import DatasetError, Sample, check_samples, read_samples
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+DEBUG_OVERRIDES = (
+    "training.epochs=1",
+    "training.batch_size=2",
+    "training.num_workers=1",
+    "training.device=cpu",
+    "dataset.video.clips_per_video={train: 1, eval: 1}",
+)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's surface."""
+    options = argparse.ArgumentParser(
+        prog="python training/launch.py",
+        description="Train the detector with Ray Data and Ray Train.",
+        epilog="Exit status: 0 trained, 1 the run failed, 2 refused before any work, 130 interrupted.",
+    )
+    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
+    data = options.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
+    )
+    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    options.add_argument("--num-workers", type=int, metavar="N", help="Ray Train workers")
+    options.add_argument("--epochs", type=int, metavar="N")
+    options.add_argument("--batch-size", type=int, metavar="N", help="clips per worker and step")
+    options.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU per worker where the cluster has any")
+    options.add_argument(
+        "--debug",
+        action="store_true",
+        help="one epoch on four videos on the CPU of this machine, made up where none are",
+    )
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    return options
+
+
+def overrides_of(arguments: argparse.Namespace) -> list[str]:
+    """The command line as `section.key=value` strings, weakest first."""
+    flags = {
+        "dataset.data_root": arguments.data_root,
+        "dataset.manifest": arguments.manifest,
+        "training.num_workers": arguments.num_workers,
+        "training.epochs": arguments.epochs,
+        "training.batch_size": arguments.batch_size,
+        "training.device": arguments.device,
+    }
+    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
+    folder_only = ["dataset.manifest=null"] if arguments.data_root else []
+    return [*(DEBUG_OVERRIDES if arguments.debug else ()), *folder_only, *given, *arguments.set]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments, console = parser().parse_args(argv), Console(highlight=False)
+    try:
+        with TemporaryDirectory(prefix="aura-") as scratch:
+            return _launch(arguments, Path(scratch), console)
+    except AuraError as error:
+        console.print(f"[red]{escape(error.detail)}[/]", soft_wrap=True)
+        return EXIT_REFUSED
+    except KeyboardInterrupt:
+        console.print("interrupted")
+        return EXIT_INTERRUPTED
+
+
+def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
+    config = load_config(arguments.config, overrides=overrides_of(arguments))
+    given = bool(arguments.data_root or arguments.manifest)
+    samples = _debug_set(config, given, scratch, console) if arguments.debug else read_samples(config.dataset)
+    check_samples(samples)
+    console.print(f"{_count(samples, 'train')} training and {_count(samples, 'val')} validation videos")
+    from training.run import ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
+    from training.tally import TrainingError
+
+    storage = scratch if arguments.debug else config.training.output / "runs"
+    target = config.training.output / "debug.pth" if arguments.debug else None
+    with ray_cluster(local=arguments.debug):
+        try:
+            outcome = run_training(config, samples, storage, target, lambda line: console.print(line, soft_wrap=True))
+        except TrainingError as error:
+            console.print(f"[red]training failed: {escape(error.detail)}[/]", soft_wrap=True)
+            return EXIT_FAILED
+    console.print(
+        f"wrote {outcome.checkpoint}; serve it with AURA_INFERENCE__CHECKPOINT={outcome.checkpoint.resolve()}",
+        soft_wrap=True,
+    )
+    return 0
+
+
+def _debug_set(config: Config, given: bool, scratch: Path, console: Console) -> list[Sample]:
+    """Four training and four validation videos of the data set, or made-up ones where there is none."""
+    if given or config.dataset.manifest or config.dataset.data_root.is_dir():
+        return debug_samples(read_samples(config.dataset))
+    console.print(f"no data in {config.dataset.data_root}: making a tiny labelled set from the tests' media")
+    try:
+        return make_debug_set(scratch / "data")
+    except FileNotFoundError as error:
+        raise DatasetError("dataset_missing", f"{error.filename} is not there: name a data set") from None
+
+
+def _count(samples: Sequence[Sample], split: str) -> int:
+    return sum(sample.split == split for sample in samples)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,111 @@
+"""What one Ray Train worker does: epochs of training steps, validation over all workers, reports."""
+
+import math
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ray.train
+import torch
+from ray.train.torch import get_device, prepare_model
+from torch import nn
+
+from aura_model.augment.seeds import derive_seed
+from aura_model.checkpoint import checkpoint_name, save_checkpoint
+from aura_model.config import Config
+from training.batches import training_clip, usable_batches
+from training.dataset import clip_dataset, epoch_order
+from training.learner import Learner
+from training.manifest import Sample, Split
+from training.plan import ExtractorPlan
+from training.rows import Row, clip_from_row
+from training.tally import Tally, all_skips, training_metrics
+from training.team import Team
+from training.validation import Prediction, validation_metrics
+
+
+@dataclass(frozen=True)
+class Job:
+    """All that a worker needs to know."""
+
+    config: Config
+    samples: tuple[Sample, ...]
+    extractors: ExtractorPlan
+
+    def split(self, name: Split) -> list[Sample]:
+        """The samples of one split."""
+        return [sample for sample in self.samples if sample.split == name]
+
+
+def train_worker(settings: dict[str, Job]) -> None:
+    """Train to the end of the last epoch; the function that Ray Train runs in each worker.
+
+    Args:
+        settings: `job` holds the `Job`; Ray Train hands over a dictionary.
+
+    Raises:
+        TrainingError: no clip to train on, or the loss is no longer a number.
+    """
+    job = settings["job"]
+    team, learner = Team(), Learner(job.config, get_device(), _data_parallel)
+    for epoch in range(1, job.config.training.epochs + 1):
+        trained = _train(job, team, learner, epoch)
+        validated = _validate(job, team, learner)
+        _report(job.config, team, learner, {"epoch": epoch} | trained | validated)
+
+
+def _data_parallel(module: nn.Module) -> nn.Module:
+    wrapped: nn.Module = prepare_model(module, parallel_strategy_kwargs={"find_unused_parameters": True})
+    return wrapped
+
+
+def _train(job: Job, team: Team, learner: Learner, epoch: int) -> dict[str, Any]:
+    config, started, tally = job.config, time.perf_counter(), Tally()
+    samples = epoch_order(job.split("train"), config.seed, epoch, team.size)
+    stream = team.share(lambda: clip_dataset(samples, config, job.extractors, epoch))
+    torch.manual_seed(derive_seed(config.seed, epoch, "dropout", team.rank) % 2**63)
+    losses = []
+    for rows, weight in _in_step(team, usable_batches(stream, config.training.batch_size, tally)):
+        clips = [training_clip(row, config, epoch) for row in rows]
+        losses.append(len(clips) * learner.step(clips, [int(row["label"]) for row in rows], weight))
+        tally.clips += len(clips)
+    tally.steps, tally.loss_sum = len(losses), float(sum(losses))
+    tally.seconds = time.perf_counter() - started
+    return training_metrics(team.gather([tally]))
+
+
+def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], float]]:
+    """Batches with their weights while every worker has one; the rest is read to count its skipped videos."""
+    rows = next(batches, [])
+    while (weight := team.weight(len(rows))) is not None:
+        yield rows, weight
+        rows = next(batches, [])
+    for _ in batches:
+        pass
+
+
+def _validate(job: Job, team: Team, learner: Learner) -> dict[str, Any]:
+    tally, predictions = Tally(), list[Prediction]()
+    stream = team.share(lambda: clip_dataset(job.split("val"), job.config, job.extractors))
+    team.share_buffers(learner.model)
+    for rows in usable_batches(stream, job.config.inference.batch_clips, tally):
+        logits = learner.logits([clip_from_row(row) for row in rows])
+        predictions += [Prediction.of(row, logit) for row, logit in zip(rows, logits, strict=True)]
+    skipped = all_skips(team.gather([tally]))
+    return validation_metrics(team.gather(predictions)) | {"val_skipped": [asdict(skip) for skip in skipped]}
+
+
+def _report(config: Config, team: Team, learner: Learner, metrics: dict[str, Any]) -> None:
+    """Report to Ray Train, which is a meeting of all workers; the first one hands in the checkpoint."""
+    with TemporaryDirectory() as folder:
+        checkpoint = None
+        if team.rank == 0:
+            path = Path(folder) / checkpoint_name(
+                metrics["epoch"], math.nan if metrics["val_auc"] is None else metrics["val_auc"]
+            )
+            save_checkpoint(path, learner.model, config, metrics["epoch"], metrics, optimizer=learner.optimizer)
+            checkpoint = ray.train.Checkpoint.from_directory(folder)
+        ray.train.report(metrics, checkpoint=checkpoint)

@@ -1,0 +1,188 @@
+"""One training run on a Ray cluster: plan, fit, and the one file that comes out of it."""
+
+import logging
+import os
+import secrets
+import shutil
+import signal
+import threading
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import ray
+from ray.train import (
+    Checkpoint,
+    CheckpointConfig,
+    ControllerError,
+    FailureConfig,
+    Result,
+    RunConfig,
+    ScalingConfig,
+    TrainingFailedError,
+    WorkerGroupError,
+)
+from ray.train.torch import TorchConfig, TorchTrainer
+
+from aura_model.atomic import replacing
+from aura_model.checkpoint import checkpoint_name
+from aura_model.config import Config
+from aura_model.errors import AuraError
+from training.dataset import configure_ray_data
+from training.loop import Job, train_worker
+from training.manifest import Sample
+from training.plan import WorkerPlan, plan_workers
+from training.progress import EpochLog, epoch_line, follow
+from training.tally import TrainingError
+
+Say = Callable[[str], None]
+
+KEPT_CHECKPOINTS = 3
+START_ATTEMPTS = 3
+"""How often Ray Train may fail to start the workers; without this bound it tries for ever."""
+RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
+"""Ray Train collects reports at the health-check interval, in seconds."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run left."""
+
+    checkpoint: Path
+    metrics: Mapping[str, Any]
+    """Of the epoch whose checkpoint it is."""
+
+
+def run_training(config: Config, samples: Sequence[Sample], storage: Path, target: Path | None, say: Say) -> Outcome:
+    """Train on the running Ray cluster and write the best checkpoint as one file.
+
+    Args:
+        config: the run's configuration.
+        samples: checked samples, train and val among them.
+        storage: folder for the run's own files: reports and the last checkpoints.
+        target: the file to write; None means `multimodal_best_{AUC}.pth` in `training.output`.
+        say: prints a line with console markup.
+
+    Raises:
+        PlanError: the cluster cannot hold the workers.
+        TrainingError: the run failed.
+        KeyboardInterrupt: after Ctrl-C.
+    """
+    plan = plan_workers(config.training.num_workers, config.training.device, ray.cluster_resources())  # type: ignore[no-untyped-call]
+    for warning in plan.warnings:
+        say(f"[yellow]{warning}[/]")
+    configure_ray_data(plan.extractors)
+    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    log = storage / name / "epochs.jsonl"
+    log.parent.mkdir(parents=True)
+    log.touch()
+    trainer = _trainer(Job(config, tuple(samples), plan.extractors), plan, name, storage, log)
+    with _told(log, lambda metrics: say(epoch_line(metrics, config.training.epochs))):
+        result = _fit(trainer)
+    return _export(result, config.training.output, target)
+
+
+@contextmanager
+def ray_cluster(local: bool) -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; always the latter where `local`."""
+    for name, value in RAY_ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+    ray.init(
+        address="local" if local else None,
+        include_dashboard=False if local else None,
+        log_to_driver=False,
+        logging_level=logging.WARNING,
+    )
+    try:
+        yield
+    finally:
+        ray.shutdown()
+
+
+def _trainer(job: Job, plan: WorkerPlan, name: str, storage: Path, log: Path) -> TorchTrainer:
+    return TorchTrainer(
+        train_worker,
+        train_loop_config={"job": job},
+        torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if plan.use_gpu else "gloo"),
+        scaling_config=ScalingConfig(
+            num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=dict(plan.resources_per_worker)
+        ),
+        run_config=RunConfig(
+            name=name,
+            storage_path=str(storage.resolve()),
+            failure_config=FailureConfig(  # type: ignore[call-arg]  # Ray shows its older class to type checkers
+                max_failures=0, controller_failure_limit=START_ATTEMPTS
+            ),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=KEPT_CHECKPOINTS, checkpoint_score_attribute="val_auc", checkpoint_score_order="max"
+            ),
+            callbacks=[EpochLog(log.resolve())],  # type: ignore[list-item]
+        ),
+    )
+
+
+@contextmanager
+def _told(log: Path, tell: Callable[[dict[str, Any]], None]) -> Iterator[None]:
+    """Tell of each epoch in `log` while the block runs."""
+    done = threading.Event()
+
+    def listen() -> None:
+        for metrics in follow(log, done.is_set):
+            tell(metrics)
+
+    listener = threading.Thread(target=listen, name="epochs")
+    listener.start()
+    try:
+        yield
+    finally:
+        done.set()
+        listener.join()
+
+
+def _fit(trainer: TorchTrainer) -> Result:
+    handler = signal.getsignal(signal.SIGINT)
+    try:
+        return trainer.fit()
+    except SystemExit:  # how Ray Train ends a run after Ctrl-C
+        raise KeyboardInterrupt from None
+    except TrainingFailedError as error:
+        raise _cause(error) from error
+    finally:
+        signal.signal(signal.SIGINT, handler)
+
+
+def _cause(error: TrainingFailedError) -> TrainingError:
+    """The first failure in a sentence; a traceback where it is not one of Aura's own errors."""
+    if isinstance(error, ControllerError):
+        return TrainingError("failed", f"Ray Train could not run the workers: {error.controller_failure}")
+    failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
+    for rank, failure in sorted(failures.items()):
+        if isinstance(failure, AuraError):
+            return TrainingError(failure.code, failure.detail)
+        return TrainingError("failed", f"worker {rank}: {''.join(traceback.format_exception_only(failure)).strip()}")
+    return TrainingError("failed", str(error))
+
+
+def _export(result: Result, output: Path, target: Path | None) -> Outcome:
+    checkpoint, metrics = _best(result)
+    path = target or output / checkpoint_name(metrics["epoch"], _rank(metrics), best=True)
+    with (
+        checkpoint.as_directory() as folder,
+        next(Path(folder).glob("*.pth")).open("rb") as source,
+        replacing(path, ".ckpt-") as file,
+    ):
+        shutil.copyfileobj(source, file)
+    return Outcome(path, metrics)
+
+
+def _best(result: Result) -> tuple[Checkpoint, dict[str, Any]]:
+    return max(result.best_checkpoints or [], key=lambda pair: (_rank(pair[1]), pair[1]["epoch"]))
+
+
+def _rank(metrics: Mapping[str, Any]) -> float:
+    auc = metrics["val_auc"]
+    return -1.0 if auc is None else float(auc)

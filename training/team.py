@@ -1,0 +1,65 @@
+"""What the workers of one training run do together."""
+
+from collections.abc import Callable, Sequence
+from itertools import chain
+from typing import TypeVar
+
+import ray
+import torch
+import torch.distributed as dist
+from ray.data import DataIterator, Dataset
+from ray.train import get_context
+from ray.train.collective import broadcast_from_rank_zero
+from torch import nn
+
+T = TypeVar("T")
+
+
+class Team:
+    """A worker among all workers of the run. Every method is a collective: all workers call it, in one order."""
+
+    def __init__(self) -> None:
+        """Take this worker's place from Ray Train's context."""
+        self.rank = get_context().get_world_rank()
+        self.size = get_context().get_world_size()
+
+    def share(self, make: Callable[[], Dataset]) -> DataIterator:
+        """The part of this worker in the data set that the first one makes; each row goes to exactly one worker."""
+        handed = None
+        if self.rank == 0:
+            handed = (ray.put(make().streaming_split(self.size, equal=False)),)
+        (parts,) = broadcast_from_rank_zero(handed)
+        part: DataIterator = ray.get(parts)[self.rank]
+        return part
+
+    def weight(self, clips: int) -> float | None:
+        """How much this worker's mean loss counts in the next step, see `step_weight`."""
+        counts = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        dist.all_gather(counts, torch.tensor([clips]))
+        return step_weight([int(count) for count in counts], self.rank)
+
+    def gather(self, items: Sequence[T]) -> list[T]:
+        """The items of all workers, by rank."""
+        gathered: list[Sequence[T]] = [()] * self.size
+        dist.all_gather_object(gathered, items)
+        return list(chain.from_iterable(gathered))
+
+    def share_buffers(self, model: nn.Module) -> None:
+        """Give all workers the first worker's buffers, such as the statistics of batch normalisation."""
+        for buffer in model.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def step_weight(counts: Sequence[int], rank: int) -> float | None:
+    """The weight that makes the average over workers of weighted mean losses the mean over all clips of the step.
+
+    Args:
+        counts: clips that each worker has for the step.
+        rank: the worker asked about.
+
+    Returns:
+        None where a worker has no clip left: then the epoch is over for all of them.
+    """
+    if min(counts) == 0:
+        return None
+    return counts[rank] * len(counts) / sum(counts)

@@ -1,0 +1,54 @@
+"""How good the model is on the validation videos, whichever worker scored them."""
+
+import math
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from aura_model.analysis import aggregate_tracks, probability
+from aura_model.metrics import compute_metrics
+from training.rows import Row
+from training.tally import TrainingError
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """One validation clip with its score."""
+
+    video_id: str
+    clip: int
+    track_id: int | None
+    label: int
+    logit: float
+    """Log-odds of fake."""
+
+    @classmethod
+    def of(cls, row: Row, logit: float) -> "Prediction":
+        """The prediction for the clip of `row`."""
+        track_id = int(row["track_id"])
+        return cls(
+            str(row["video_id"]), int(row["clip"]), track_id if track_id >= 0 else None, int(row["label"]), logit
+        )
+
+
+def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, Any]:
+    """`val`: every figure over videos, `val_auc`: the AUC among them, `val_clips`: how many clips were scored.
+
+    Raises:
+        TrainingError: a score is not a number.
+    """
+    if not all(math.isfinite(prediction.logit) for prediction in predictions):
+        raise TrainingError("diverged", "a validation score is not a number; lower training.learning_rate")
+    figures = compute_metrics(*video_scores(predictions))
+    return {"val_auc": figures["auc"], "val_clips": len(predictions), "val": figures}
+
+
+def video_scores(predictions: Sequence[Prediction]) -> tuple[list[int], list[float]]:
+    """Labels and fake probabilities by video, in order of video_id, joined over clips as `analyse` does it."""
+    videos: dict[str, list[Prediction]] = defaultdict(list)
+    for prediction in predictions:
+        videos[prediction.video_id].append(prediction)
+    ordered = [sorted(videos[video_id], key=lambda one: one.clip) for video_id in sorted(videos)]
+    logits = [aggregate_tracks([one.track_id for one in video], [one.logit for one in video]) for video in ordered]
+    return [video[0].label for video in ordered], [probability(logit) for logit in logits]
