@@ -1,0 +1,140 @@
+"""Clips in, scores out: the model on a GPU where there is one, batched across requests."""
+
+import asyncio
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import partial
+
+import numpy as np
+from ray import serve
+
+from aura_model.clips import Clip, Clips
+from aura_model.config import Config
+from aura_model.errors import AuraError, ModelNotReadyError
+from aura_model.logging import get_logger, setup_logging
+from aura_model.scores import ClipScore
+from deployments.loading import Loaded, LoadingModel
+from deployments.messages import ModelStatus, Scored
+
+BATCH_WAIT_SECONDS = 0.005
+"""How long a batch waits for company; small beside the decoding of a video."""
+
+
+class Detector:
+    """The Serve deployment that owns the model."""
+
+    def __init__(self, config: Config) -> None:
+        setup_logging(config.logging)
+        self._model = LoadingModel(partial(_load, config), config.inference.checkpoint)
+        self._forward = ThreadPoolExecutor(1, thread_name_prefix="forward")
+        self._watch = Watch(config.serving.deadline_seconds)
+        self._enqueue = serve.batch(
+            max_batch_size=max_batch_clips(config),
+            batch_wait_timeout_s=BATCH_WAIT_SECONDS,
+            batch_size_fn=count_clips,
+        )(self._score_batch)
+
+    async def status(self) -> ModelStatus:
+        """How far the model is; never waits for it."""
+        return self._model.status()
+
+    async def score(self, clips: Clips | AuraError) -> Scored | AuraError:
+        """Score the clips of one file. An error of the stage before, and a missing model, are answers, not crashes.
+
+        Raises:
+            Exception: what the model raised for this very file.
+        """
+        if isinstance(clips, AuraError):
+            return clips
+        try:
+            loaded = self._model.get()
+        except ModelNotReadyError as error:
+            return error
+        began = time.perf_counter()
+        scores = await self._enqueue(clips) if clips.clips else ()
+        if isinstance(scores, Exception):
+            raise scores
+        return Scored(clips.without_samples(), tuple(scores), loaded.info, {"score": time.perf_counter() - began})
+
+    def check_health(self) -> None:
+        """Ray Serve restarts the replica where this raises: a forward pass that hangs, or a broken CUDA context."""
+        self._watch.check()
+
+    async def _score_batch(self, batch: list[Clips]) -> list[Sequence[ClipScore] | Exception]:
+        loop = asyncio.get_running_loop()
+        with self._watch.batch():
+            results = await loop.run_in_executor(self._forward, score_each, self._model.get(), batch)
+        self._watch.see(results)
+        return results
+
+
+def _load(config: Config) -> Loaded:
+    # Imported here, in the loading thread: torch takes seconds, and the replica answers meanwhile.
+    from deployments.served_model import load
+
+    return load(config)
+
+
+def score_each(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore] | Exception]:
+    """Score the clips of several files in one go; where that fails, file by file, so that a bad one fails alone.
+
+    Returns:
+        For each file the scores of its clips, in order, or what the model raised.
+    """
+    scores = _try_score(model, [clip for clips in batch for clip in clips.clips])
+    if isinstance(scores, Exception):
+        return [scores] if len(batch) == 1 else [_try_score(model, clips.clips) for clips in batch]
+    ends = np.cumsum([len(clips.clips) for clips in batch]).tolist()
+    return [scores[end - len(clips.clips) : end] for clips, end in zip(batch, ends, strict=True)]
+
+
+def count_clips(batch: Sequence[Clips]) -> int:
+    """The size of a batch, which is bounded in clips and not in files."""
+    return sum(len(clips.clips) for clips in batch)
+
+
+def max_batch_clips(config: Config) -> int:
+    """The bound of a batch: one forward pass, or one file where that has more clips."""
+    return max(config.inference.batch_clips, config.dataset.video.max_clips)
+
+
+class Watch:
+    """Notices that the model's process is beyond help."""
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._began: float | None = None
+        self._broken = ""
+
+    @contextmanager
+    def batch(self) -> Iterator[None]:
+        """A batch is being computed while the block runs."""
+        self._began = time.monotonic()
+        try:
+            yield
+        finally:
+            self._began = None
+
+    def see(self, results: Sequence[Sequence[ClipScore] | Exception]) -> None:
+        """Look at how a batch went. After an error on the device a CUDA context answers no call any more."""
+        import torch  # loaded long since, by the model
+
+        broken = next((result for result in results if isinstance(result, torch.AcceleratorError)), None)
+        self._broken = str(broken) if broken else self._broken
+
+    def check(self) -> None:
+        """Raise RuntimeError where a batch runs for longer than a request may, or the device is broken."""
+        if self._broken:
+            raise RuntimeError(f"the device is broken: {self._broken}")
+        if self._began is not None and time.monotonic() - self._began > self._seconds:
+            raise RuntimeError(f"a batch has been running for more than {self._seconds:g} s")
+
+
+def _try_score(model: Loaded, clips: Sequence[Clip]) -> Sequence[ClipScore] | Exception:
+    try:
+        return model.score(clips)
+    except Exception as error:  # noqa: BLE001 - the caller tells one file's failure from another's
+        get_logger(__name__).opt(exception=error).error("a batch failed")
+        return error

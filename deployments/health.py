@@ -1,0 +1,154 @@
+"""The service's health, kept by a background poll so that a health request never waits for anything."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from aura_model.logging import get_logger
+from deployments.loading import not_ready
+from deployments.messages import Backend, ModelStatus
+
+POLL_SECONDS = 1.0
+ANSWER_SECONDS = 5.0
+"""A stage that does not answer within this time is asked again; what it said last still holds for a while."""
+STALE_SECONDS = 10.0
+"""An answer older than this no longer counts."""
+
+
+class Live(BaseModel):
+    """`GET /health/live`."""
+
+    status: Literal["alive"] = "alive"
+
+
+class Ready(BaseModel):
+    """`GET /health/ready`."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    status: Literal["ready", "not_ready"] = "ready"
+    model_loaded: bool
+    checkpoint_path: str | None = Field(description="The configured checkpoint; null: the model in the package.")
+
+
+class NotReady(Ready):
+    """`GET /health/ready` with status 503."""
+
+    status: Literal["ready", "not_ready"] = "not_ready"
+    reason: str = Field(description="A stable code.", examples=["checkpoint_missing"])
+    detail: str = Field(description="The reason in words.")
+
+
+class Health(BaseModel):
+    """`GET /health`."""
+
+    model_config = ConfigDict(protected_namespaces=())
+
+    status: Literal["healthy"] = "healthy"
+    model_loaded: bool
+    checkpoint_exists: bool = Field(description="Whether the configured checkpoint is there; false: none is.")
+    ready: bool
+    model_version: str | None = None
+    device: str | None = Field(default=None, description="Where the model computes: cpu or cuda.")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the stages said last, and when."""
+
+    status: ModelStatus
+    at: float
+
+
+class Monitor:
+    """Asks the backend once a second and answers from memory."""
+
+    def __init__(self, backend: Backend, checkpoint: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+        self._backend = backend
+        self._clock = clock
+        starting = ModelStatus(
+            state="loading",
+            checkpoint_path=None if checkpoint is None else str(checkpoint),
+            checkpoint_exists=False,
+            reason="starting",
+            detail="Not every part of the service runs yet.",
+        )
+        self._answer = Answer(starting, clock())
+
+    @asynccontextmanager
+    async def polling(self) -> AsyncIterator[None]:
+        """Poll while the block runs."""
+        task = asyncio.create_task(self._poll_forever())
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def poll(self) -> None:
+        """Ask once. A stage that is gone, restarting or too slow leaves the last answer to grow old."""
+        try:
+            async with asyncio.timeout(ANSWER_SECONDS):
+                status = await self._backend.status()
+        except Exception as error:  # noqa: BLE001 - whatever the transport raises means the same: no answer
+            get_logger(__name__).bind(error=type(error).__name__).debug("a part of the service did not answer")
+        else:
+            self._answer = Answer(status, self._clock())
+
+    def status(self) -> ModelStatus:
+        """The last answer, or the fact that it is too old."""
+        answer = self._answer
+        if answer.status.reason != "starting" and self._clock() - answer.at > STALE_SECONDS:
+            return ModelStatus(
+                state="loading",
+                checkpoint_path=answer.status.checkpoint_path,
+                checkpoint_exists=answer.status.checkpoint_exists,
+                reason="no_answer",
+                detail=f"A part of the service has not answered for more than {STALE_SECONDS:g} s.",
+            )
+        return answer.status
+
+    def require_ready(self) -> None:
+        """Refuse early what could not be answered.
+
+        Raises:
+            ModelNotReadyError: see `status`.
+        """
+        status = self.status()
+        if status.state != "ready":
+            raise not_ready(status)
+
+    def ready(self) -> Ready | NotReady:
+        """The body of `/health/ready`."""
+        status = self.status()
+        if status.state == "ready":
+            return Ready(model_loaded=True, checkpoint_path=status.checkpoint_path)
+        return NotReady(
+            model_loaded=status.model is not None,
+            checkpoint_path=status.checkpoint_path,
+            reason=status.reason or status.state,
+            detail=status.detail or "",
+        )
+
+    def health(self) -> Health:
+        """The body of `/health`."""
+        status = self.status()
+        return Health(
+            model_loaded=status.model is not None,
+            checkpoint_exists=status.checkpoint_exists,
+            ready=status.state == "ready",
+            model_version=status.model.version if status.model else None,
+            device=status.device,
+        )
+
+    async def _poll_forever(self) -> None:
+        while True:
+            await self.poll()
+            await asyncio.sleep(POLL_SECONDS)

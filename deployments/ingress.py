@@ -1,0 +1,136 @@
+"""The HTTP surface: `/predict`, `/health/live`, `/health/ready`, `/health` and `/docs`."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI, Request, Response
+from fastapi.responses import JSONResponse
+from ray.serve.handle import DeploymentHandle
+from starlette.exceptions import HTTPException
+
+from aura_model.analysis import Analysis
+from aura_model.config import Config
+from aura_model.errors import MEDIA_ERRORS, AuraError
+from aura_model.logging import setup_logging
+from deployments.backend import ServeBackend
+from deployments.health import Health, Live, Monitor, NotReady, Ready
+from deployments.messages import Backend
+from deployments.predictor import Predictor
+from deployments.problems import code_of_status, document, problem_response
+from deployments.request_ids import RequestIds, request_id_of
+from deployments.uploads import FILE_FIELD, VideoRequest
+
+PREDICT_CODES = (
+    "invalid_request",
+    "unsupported_media_type",
+    "length_required",
+    "body_too_large",
+    "url_forbidden",
+    "fetch_refused",
+    "fetch_failed",
+    "fetch_timeout",
+    *MEDIA_ERRORS,
+    "busy",
+    "model_not_ready",
+    "unavailable",
+    "deadline_exceeded",
+    "internal",
+)
+"""What `POST /predict` may answer beside an analysis."""
+
+_REQUEST_BODY = {
+    "required": True,
+    "content": {
+        "application/json": {"schema": VideoRequest.model_json_schema()},
+        "multipart/form-data": {
+            "schema": {
+                "type": "object",
+                "required": [FILE_FIELD],
+                "properties": {
+                    FILE_FIELD: {"type": "string", "format": "binary", "description": "A video or a still."}
+                },
+            }
+        },
+    },
+}
+
+
+class Ingress:
+    """The Serve deployment around `build_api`."""
+
+    def __init__(self, config: Config, cropper: DeploymentHandle[Any], detector: DeploymentHandle[Any]) -> None:
+        setup_logging(config.logging)
+        self._config = config
+        self._backend = ServeBackend(cropper, detector)
+
+    def __serve_build_asgi_app__(self) -> FastAPI:
+        """Ray Serve asks for the application once, on the replica."""
+        return build_api(self._config, self._backend)
+
+
+def build_api(config: Config, backend: Backend) -> FastAPI:
+    """The whole HTTP surface on any backend."""
+    monitor = Monitor(backend, config.inference.checkpoint)
+    predictor = Predictor(config, backend, monitor)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with monitor.polling():
+            yield
+
+    api = FastAPI(
+        title="Aura",
+        summary="Tells whether a video of a person has been manipulated.",
+        version=version("aura"),
+        lifespan=lifespan,
+        redoc_url=None,
+    )
+    api.add_middleware(RequestIds)
+    for error in (AuraError, HTTPException, Exception):
+        api.add_exception_handler(error, _reply)
+    _add_health(api, monitor)
+    _add_predict(api, predictor)
+    return api
+
+
+def _add_predict(api: FastAPI, predictor: Predictor) -> None:
+    @api.post(
+        "/predict",
+        response_model=Analysis,
+        responses=document(PREDICT_CODES),
+        openapi_extra={"requestBody": _REQUEST_BODY},
+    )
+    async def predict(request: Request) -> Analysis:
+        """Analyse a video or a still picture: by URL (JSON) or by upload (multipart form, field `file`)."""
+        return await predictor.predict(request)
+
+
+def _add_health(api: FastAPI, monitor: Monitor) -> None:
+    @api.get("/health/live")
+    async def live() -> Live:
+        """The process answers."""
+        return Live()
+
+    @api.get("/health/ready", response_model=Ready, responses={503: {"model": NotReady}})
+    async def ready() -> Response:
+        """Every part of the service runs and logs, and the model is loaded."""
+        body = monitor.ready()
+        return JSONResponse(body.model_dump(), 503 if isinstance(body, NotReady) else 200)
+
+    @api.get("/health")
+    async def health() -> Health:
+        """An overview; always 200."""
+        return monitor.health()
+
+
+async def _reply(request: Request, error: Exception) -> Response:
+    request_id = request_id_of(request)
+    if isinstance(error, AuraError):
+        return problem_response(error.code, error.detail, request_id)
+    if isinstance(error, HTTPException):
+        response = problem_response(code_of_status(error.status_code), str(error.detail), request_id)
+        response.headers.update(error.headers or {})
+        return response
+    return problem_response("internal", "The service made a mistake; the log has the trace.", request_id)

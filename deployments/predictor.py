@@ -1,0 +1,111 @@
+"""`POST /predict` from the request to the analysis, within the service's bounds."""
+
+import asyncio
+import time
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from starlette.requests import Request
+
+from aura_model.analysis import Analysis, analyse
+from aura_model.config import Config
+from aura_model.errors import AuraError
+from aura_model.logging import get_logger, log_inference_event
+from deployments.health import Monitor
+from deployments.messages import Backend, Scored
+from deployments.problems import ServiceError
+from deployments.request_ids import request_id_of
+from deployments.uploads import as_array, receive_media
+
+if TYPE_CHECKING:
+    from loguru import Logger
+
+
+class Predictor:
+    """One prediction at a time within the service's bounds: how many at once, and how long each."""
+
+    def __init__(self, config: Config, backend: Backend, monitor: Monitor) -> None:
+        self._config = config
+        self._backend = backend
+        self._monitor = monitor
+        self._slots = asyncio.Semaphore(config.serving.max_in_flight)
+        self._logger = get_logger(__name__)
+
+    async def predict(self, request: Request) -> Analysis:
+        """Answer one request and leave one line in the log, whatever happens.
+
+        Raises:
+            AuraError: with a code of `problems.PROBLEMS`.
+        """
+        event = Event(request_id_of(request))
+        try:
+            analysis = await self._bounded(request, event)
+        except AuraError as error:
+            event.status = error.code
+            raise
+        except Exception as error:  # noqa: BLE001 - the client gets a problem, the log the trace
+            self._logger.bind(request_id=event.request_id).opt(exception=error).error("a request failed")
+            event.status = "internal"
+            raise ServiceError("internal", "The service made a mistake; the log has the trace.") from None
+        else:
+            event.status = analysis.verdict
+            event.fake_probability = analysis.fake_probability
+            event.model_version = analysis.model.version
+            return analysis
+        finally:
+            event.log(self._logger)
+
+    async def _bounded(self, request: Request, event: "Event") -> Analysis:
+        self._monitor.require_ready()
+        if self._slots.locked():
+            raise ServiceError("busy", f"{self._config.serving.max_in_flight} requests are being answered already.")
+        seconds = self._config.serving.deadline_seconds
+        try:
+            async with self._slots, asyncio.timeout(seconds):
+                return await self._analyse(request, event)
+        except TimeoutError:
+            raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
+
+    async def _analyse(self, request: Request, event: "Event") -> Analysis:
+        async with receive_media(request, self._config) as media:
+            fetched = event.seconds()
+            event.filename, event.size = media.name, media.size
+            scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event))
+        return self._report(scored, fetched, event)
+
+    def _seconds_left(self, event: "Event") -> float:
+        return max(self._config.serving.deadline_seconds - event.seconds(), 0.0)
+
+    def _report(self, scored: Scored, fetched: float, event: "Event") -> Analysis:
+        timings = {"fetch": fetched, **scored.timings, "total": event.seconds()}
+        return analyse(scored.clips, scored.scores, scored.model, self._config, timings, request_id=event.request_id)
+
+
+@dataclass
+class Event:
+    """What the log says about one request; filled in on the way."""
+
+    request_id: str
+    filename: str | None = None
+    size: int = 0
+    model_version: str = ""
+    fake_probability: float | None = None
+    status: str = "cancelled"
+    started: float = field(default_factory=time.perf_counter)
+
+    def seconds(self) -> float:
+        """Since the request came."""
+        return time.perf_counter() - self.started
+
+    def log(self, logger: "Logger") -> None:
+        """Write the line."""
+        log_inference_event(
+            logger,
+            self.request_id,
+            self.filename,
+            self.size,
+            self.model_version,
+            self.fake_probability,
+            round(1000 * self.seconds(), 1),
+            self.status,
+        )

@@ -1,0 +1,176 @@
+"""What a request to `/predict` brings: a JSON body with a URL, or a multipart form with a file."""
+
+import os
+import re
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from tempfile import TemporaryFile
+from typing import Annotated, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from python_multipart.multipart import parse_options_header
+from starlette.datastructures import UploadFile
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.types import Message, Receive
+
+from aura_model.config import Config
+from aura_model.errors import AuraError, MediaError
+from deployments.fetch import MAX_URL, fetch_video
+from deployments.problems import ServiceError
+
+FILE_FIELD = "file"
+MAX_JSON = 65536
+"""Bytes of a JSON body; a URL is far shorter."""
+FORM_OVERHEAD = 65536
+"""Bytes that a form may have beside its file: boundaries, part headers, other fields."""
+MAX_NAME = 100
+
+
+@dataclass(frozen=True)
+class Media:
+    """One media file as it came."""
+
+    spool: BinaryIO
+    name: str | None
+    """What the client called it, made safe for the log; None for a URL."""
+    size: int
+    """Bytes."""
+
+
+class VideoRequest(BaseModel):
+    """The JSON body of `POST /predict`."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    video_url: Annotated[str, Field(min_length=1, max_length=MAX_URL)] = Field(
+        description="Where the video lies: an http(s) URL, usually a signed one.",
+        examples=["https://storage.example.com/uploads/interview.mp4?X-Signature=..."],
+    )
+
+
+def body_kind(request: Request) -> Literal["json", "form"]:
+    """Whether the body is JSON or a form.
+
+    Raises:
+        ServiceError: `unsupported_media_type`.
+    """
+    content_type = parse_options_header(request.headers.get("content-type"))[0]
+    if content_type == b"application/json":
+        return "json"
+    if content_type == b"multipart/form-data":
+        return "form"
+    raise ServiceError("unsupported_media_type", "Send application/json, or multipart/form-data with a field 'file'.")
+
+
+async def read_url(request: Request) -> str:
+    """The URL in a JSON body.
+
+    Raises:
+        ServiceError: `length_required`, `body_too_large` or `invalid_request`.
+    """
+    too_large = ServiceError("body_too_large", f"A JSON body holds at most {MAX_JSON} bytes.")
+    try:
+        body = await _bounded(request, MAX_JSON, too_large).body()
+        return VideoRequest.model_validate_json(body).video_url
+    except ValidationError as error:
+        raise ServiceError("invalid_request", explain(error)) from None
+    except ClientDisconnect:
+        raise _cut_short() from None
+
+
+@asynccontextmanager
+async def receive_media(request: Request, config: Config) -> AsyncIterator[Media]:
+    """The media that a request brings or names, in a nameless temporary file that is gone when the block ends.
+
+    Raises:
+        ServiceError: as `body_kind`, `read_url`, `read_file` and `fetch_video`.
+        MediaError: `file_too_large`.
+    """
+    if body_kind(request) == "form":
+        async with read_file(request, config.limits.max_bytes) as file:
+            yield Media(file.file, safe_name(file.filename), file.size or 0)
+    else:
+        url = await read_url(request)
+        with TemporaryFile() as spool:
+            await fetch_video(url, spool, config)
+            yield Media(spool, None, spool.tell())
+
+
+@asynccontextmanager
+async def read_file(request: Request, max_bytes: int) -> AsyncIterator[UploadFile]:
+    """The file of a form, spooled to a nameless temporary file that is gone when the block ends.
+
+    Raises:
+        ServiceError: `length_required` or `invalid_request`.
+        MediaError: `file_too_large`.
+    """
+    too_large = MediaError("file_too_large", f"A file holds at most {max_bytes} bytes.")
+    bounded = _bounded(request, max_bytes + FORM_OVERHEAD, too_large)
+    try:
+        async with bounded.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD) as form:
+            file = form.get(FILE_FIELD)
+            if not isinstance(file, UploadFile):
+                raise ServiceError("invalid_request", f"The form must hold a field '{FILE_FIELD}' with a file in it.")
+            if (file.size or 0) > max_bytes:
+                raise too_large
+            yield file
+    except HTTPException as error:
+        raise ServiceError("invalid_request", f"The form cannot be read: {error.detail}") from None
+    except ClientDisconnect:
+        raise _cut_short() from None
+
+
+def as_array(spool: BinaryIO) -> npt.NDArray[np.uint8]:
+    """The bytes of a spooled file `[N]`, mapped rather than read: the array outlives the closed file."""
+    spool.flush()
+    if not os.fstat(spool.fileno()).st_size:
+        return np.empty(0, np.uint8)
+    return np.asarray(np.memmap(spool, np.uint8, "r"))
+
+
+def safe_name(name: str | None) -> str:
+    """A client's file name, fit for a log line; it is used for nothing else."""
+    return re.sub(r"[^\w.\- ]", "_", (name or "").replace("\\", "/").rsplit("/", 1)[-1], flags=re.ASCII)[:MAX_NAME]
+
+
+def explain(error: ValidationError) -> str:
+    """The first fault of a body, without the value: it may hold a signature."""
+    first = error.errors(include_input=False, include_url=False)[0]
+    where = ".".join(str(part) for part in first["loc"])
+    return f"{where}: {first['msg']}" if where else str(first["msg"])
+
+
+def _bounded(request: Request, limit: int, too_large: AuraError) -> Request:
+    """The same request, refused at once where it declares more than `limit` bytes, and later where it sends more."""
+    if _declared_length(request) > limit:
+        raise too_large
+    return Request(request.scope, _count(request.receive, limit, too_large))
+
+
+def _declared_length(request: Request) -> int:
+    length = request.headers.get("content-length", "")
+    if "transfer-encoding" in request.headers or not re.fullmatch(r"[0-9]{1,15}", length):
+        raise ServiceError("length_required", "Send the body with a Content-Length, not in chunks.")
+    return int(length)
+
+
+def _count(receive: Receive, limit: int, too_large: AuraError) -> Receive:
+    received = 0
+
+    async def counted() -> Message:
+        nonlocal received
+        message = await receive()
+        received += len(message.get("body", b""))
+        if received > limit:
+            raise too_large
+        return message
+
+    return counted
+
+
+def _cut_short() -> ServiceError:
+    return ServiceError("invalid_request", "The connection ended before the body did.")
