@@ -166,7 +166,7 @@ def test_no_clips_leave_a_grey_header() -> None:
     assert tuple(image[2, 2]) == GREY
 
 
-@pytest.mark.parametrize("name", ["x" * 500, "vidéo 猫\n.mp4", ""])
+@pytest.mark.parametrize("name", ["x" * 500, "vidéo 猫\n.mp4", "a\udcff.mp4", ""])
 def test_any_name_fits(name: str) -> None:
     image = sheet((clip(), 0.0), name=name)
     assert image.shape[1] == WIDTH

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar, Self
 
 import cv2
@@ -157,8 +158,16 @@ def test_predict_answers_for_one_file(files: Files) -> None:
     assert isinstance(answer, Analysis)
     assert (answer.verdict, answer.media.container, answer.model) == ("fake", "a.mp4", INFO)
     assert set(answer.timings) == {"open", "decode", "faces", "sound", "score", "total"}
-    assert answer.timings["total"] >= answer.timings["score"]
     assert FakeSandbox.last.closed
+
+
+@pytest.mark.usefixtures("fakes")
+def test_the_total_is_decoding_and_scoring(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 13.0, 20.0, 20.5])
+    monkeypatch.setattr(predict, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    with Predictor(CONFIG) as predictor:
+        timings = predictor.predict(Path(files("a.mp4")[0])).timings
+    assert (timings["score"], timings["total"], timings["decode"]) == (500.0, 3500.0, 2.0)
 
 
 @pytest.mark.usefixtures("fakes")
