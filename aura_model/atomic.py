@@ -36,7 +36,8 @@ def _create_locked(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
     while True:
         temporary = folder / f"{prefix}{secrets.token_hex(8)}.tmp"
         file = temporary.open("x+b")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: then nothing is swept either
+            fcntl.flock(file, fcntl.LOCK_EX)
         if os.fstat(file.fileno()).st_nlink:  # no sweep came between the two calls
             return temporary, file
         file.close()
@@ -44,8 +45,8 @@ def _create_locked(folder: Path, prefix: str) -> tuple[Path, BinaryIO]:
 
 def _sweep(folder: Path, prefix: str) -> None:
     for stale in folder.glob(f"{prefix}*.tmp"):
-        # a live writer holds the lock; another sweep may be faster
-        with suppress(BlockingIOError, FileNotFoundError), stale.open("r+b") as file:
+        # a live writer holds the lock, another sweep was faster, or the file is someone else's
+        with suppress(OSError), stale.open("r+b") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             stale.unlink()
 

@@ -4,6 +4,7 @@ import hashlib
 import pickletools
 import zipfile
 import zlib
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +42,7 @@ REQUIRED = (
 class Checkpoint:
     """What a checkpoint file holds, all tensors on the CPU."""
 
+    path: Path
     model_state_dict: Mapping[str, Tensor]
     config: Mapping[str, Any]
     """`Config.plain()` of the run that wrote it."""
@@ -109,7 +111,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             content = _load(file)
-        return _checked(content, digest)
+        return _checked(path, content, digest)
     except OSError as error:
         raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}") from None
     except CheckpointError as error:
@@ -148,15 +150,13 @@ def _check_archive(file: BinaryIO) -> None:
 def _not_an_archive(file: BinaryIO) -> CheckpointError:
     file.seek(0)
     try:
-        complete = any(True for _ in pickletools.genops(file))  # lists the instructions, executes none
+        deque(pickletools.genops(file), maxlen=0)  # lists the instructions to the last, executes none
     except ValueError:
-        complete = False
-    if complete:
-        return CheckpointError("checkpoint_foreign", "a pickle or an old torch file, which could run code; refused")
-    return CheckpointError("checkpoint_damaged", "the file is empty or not a checkpoint at all")
+        return CheckpointError("checkpoint_damaged", "the file is empty or not a checkpoint at all")
+    return CheckpointError("checkpoint_foreign", "a pickle or an old torch file, which could run code; refused")
 
 
-def _checked(content: object, digest: str) -> Checkpoint:
+def _checked(path: Path, content: object, digest: str) -> Checkpoint:
     if not isinstance(content, Mapping) or any(key not in content for key in REQUIRED):
         raise CheckpointError("checkpoint_foreign", f"a torch file without the keys {', '.join(REQUIRED)}")
     if content.get("format", FORMAT) != FORMAT or content.get("format_version", FORMAT_VERSION) != FORMAT_VERSION:
@@ -170,7 +170,7 @@ def _checked(content: object, digest: str) -> Checkpoint:
         raise CheckpointError("checkpoint_foreign", "its calibration is not a scale above zero and a bias") from None
     fields = {key: content[key] for key in REQUIRED}
     points = content.get("operating_points")
-    return Checkpoint(**fields, operating_points=points, calibration=calibration, sha256=digest)
+    return Checkpoint(path, **fields, operating_points=points, calibration=calibration, sha256=digest)
 
 
 def _is_well_formed(content: Mapping[str, Any]) -> bool:

@@ -74,7 +74,7 @@ class AttentionFusion(nn.Module):
 
     def __init__(self, dim: int, dropout: float) -> None:
         super().__init__()
-        self.score = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1))
+        self.score = nn.Sequential(nn.LayerNorm(dim), nn.Linear(dim, dim), nn.Tanh(), nn.Linear(dim, 1, bias=False))
         self.mix = _mix(dim, dim, dropout)
 
     def forward(self, video: Modality, audio: Modality) -> Tensor:

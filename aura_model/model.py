@@ -278,10 +278,11 @@ def restore(model: MultimodalModel, checkpoint: Checkpoint) -> None:
         model.load_state_dict(dict(checkpoint.model_state_dict), strict=True)
     except RuntimeError as error:
         detail = " ".join(line.strip() for line in str(error).splitlines()[1:2])
-        raise CheckpointError("checkpoint_damaged", f"the weights do not fit the model: {detail:.300}") from None
+        text = f"{checkpoint.path}: the weights do not fit the model: {detail:.300}"
+        raise CheckpointError("checkpoint_damaged", text) from None
     for name, value in model.state_dict().items():
         if not bool(torch.isfinite(value).all()):
-            raise CheckpointError("checkpoint_damaged", f"{name} holds values that are not finite")
+            raise CheckpointError("checkpoint_damaged", f"{checkpoint.path}: {name} holds values that are not finite")
 
 
 def _build(config: ModelConfig, seed: int) -> MultimodalModel:
@@ -294,7 +295,7 @@ def _stored_config(checkpoint: Checkpoint) -> Config:
     try:
         return parse_config(*(_branch(checkpoint.config, path.split(".")) for path in REBUILDS))
     except ConfigError as error:
-        detail = f"its configuration does not fit this version of Aura: {error.detail}"
+        detail = f"{checkpoint.path}: its configuration does not fit this version of Aura: {error.detail}"
         raise CheckpointError("checkpoint_foreign", detail) from None
 
 

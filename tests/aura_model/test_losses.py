@@ -1,0 +1,88 @@
+import pytest
+import torch
+
+from aura_model.losses import TemporalConsistencyLoss, detection_loss
+
+
+def test_steady_faces_cost_nothing_and_opposite_ones_two() -> None:
+    steady = torch.ones(2, 4, 8)
+    turning = steady * torch.tensor([1.0, -1.0, 1.0, -1.0])[None, :, None]
+    loss = TemporalConsistencyLoss()
+    assert float(loss(steady)) == pytest.approx(0, abs=1e-6)
+    assert float(loss(turning)) == pytest.approx(2, abs=1e-6)
+
+
+def test_it_is_the_mean_over_pairs_of_frames() -> None:
+    # cosines along the sequence: 1, 0
+    frames = torch.tensor([[[1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    assert float(TemporalConsistencyLoss()(frames)) == pytest.approx(0.5)
+
+
+def test_shrinking_the_embeddings_does_not_help() -> None:
+    frames = torch.randn(3, 5, 8)
+    loss = TemporalConsistencyLoss()
+    assert float(loss(frames)) == pytest.approx(float(loss(0.01 * frames)), rel=1e-4)
+
+
+@pytest.mark.parametrize(("samples", "window"), [(3, 1), (1, 1), (0, 4)])
+def test_without_a_pair_it_is_zero_and_gradients_flow(samples: int, window: int) -> None:
+    frames = torch.randn(samples, window, 8, requires_grad=True)
+    loss = TemporalConsistencyLoss()(frames)
+    loss.backward()
+    assert loss.item() == 0
+    assert frames.grad is not None
+    assert torch.count_nonzero(frames.grad) == 0
+
+
+def test_samples_without_video_do_not_count() -> None:
+    frames = torch.randn(4, 5, 8)
+    mask = torch.tensor([True, False, True, False])
+    expected = TemporalConsistencyLoss()(frames[mask])
+    frames[~mask] = float("nan")
+    frames.requires_grad_()
+    loss = TemporalConsistencyLoss()(frames, mask)
+    assert torch.equal(loss, expected)
+    loss.backward()
+    assert frames.grad is not None
+    assert torch.isfinite(frames.grad).all()
+    assert frames.grad[mask].abs().sum() > 0
+
+
+def test_a_step_against_the_gradient_lowers_it() -> None:
+    frames = torch.randn(2, 6, 8, requires_grad=True)
+    loss = TemporalConsistencyLoss()
+    before = loss(frames)
+    before.backward()
+    assert frames.grad is not None
+    assert loss(frames - 0.1 * frames.grad) < before
+
+
+def test_identical_frames_have_a_finite_gradient() -> None:
+    frames = torch.zeros(2, 3, 8, requires_grad=True)
+    TemporalConsistencyLoss()(frames).backward()
+    assert frames.grad is not None
+    assert torch.isfinite(frames.grad).all()
+
+
+def test_detection_loss_is_cross_entropy_over_the_samples_that_count() -> None:
+    logits, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 0])
+    mask = torch.tensor([True, True, False, True])
+    assert detection_loss(logits, labels) == pytest.approx(torch.nn.functional.cross_entropy(logits, labels))
+    assert detection_loss(logits, labels, mask) == pytest.approx(
+        torch.nn.functional.cross_entropy(logits[mask], labels[mask])
+    )
+
+
+def test_detection_loss_of_nobody_is_zero_with_a_gradient() -> None:
+    logits = torch.randn(3, 2, requires_grad=True)
+    loss = detection_loss(logits, torch.zeros(3, dtype=torch.int64), torch.zeros(3, dtype=torch.bool))
+    loss.backward()
+    assert loss.item() == 0
+    assert logits.grad is not None
+
+
+def test_detection_loss_pulls_towards_class_one_for_fakes() -> None:
+    logits = torch.zeros(1, 2, requires_grad=True)
+    detection_loss(logits, torch.tensor([1])).backward()
+    assert logits.grad is not None
+    assert logits.grad[0, 1] < 0 < logits.grad[0, 0]

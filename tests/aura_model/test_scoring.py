@@ -1,0 +1,130 @@
+import math
+import pickle
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+import torch
+
+from aura_model.batch import to_batch
+from aura_model.calibration import Calibration
+from aura_model.clips import Clip
+from aura_model.config import Config, load_config
+from aura_model.model import LoadedModel, load_for_inference
+from aura_model.scores import ClipScore
+from aura_model.scoring import Scorer
+
+MakeClip = Callable[..., Clip]
+MakeConfig = Callable[..., Config]
+KINDS = [(True, True), (True, False), (False, True), (True, True), (False, True), (True, False), (True, True)]
+
+
+@pytest.fixture
+def clips(make_clip: MakeClip) -> list[Clip]:
+    return [make_clip(seed, video=video, audio=audio) for seed, (video, audio) in enumerate(KINDS)]
+
+
+@pytest.fixture(scope="module")
+def loaded(tiny_config: MakeConfig) -> LoadedModel:
+    return load_for_inference(None, tiny_config("inference.batch_clips=3"), "cpu")
+
+
+def as_numbers(score: ClipScore) -> tuple[float | None, ...]:
+    return score.fake, score.video, score.audio
+
+
+def test_one_score_a_clip_in_order(loaded: LoadedModel, clips: list[Clip]) -> None:
+    scores = Scorer(loaded, "cpu").score(clips)
+    assert [(score.video is not None, score.audio is not None) for score in scores] == KINDS
+    backwards = Scorer(loaded, "cpu").score(clips[::-1])
+    for one, other in zip(scores, backwards[::-1], strict=True):
+        assert as_numbers(one) == pytest.approx(as_numbers(other), abs=1e-5)
+
+
+def test_scores_are_the_log_odds_of_fake(loaded: LoadedModel, clips: list[Clip]) -> None:
+    batch = to_batch(clips[:1], loaded.config)
+    output = loaded.model.forward_full(batch.video, batch.audio)
+    score = Scorer(loaded, "cpu").score(clips[:1])[0]
+    for log_odds, logits in zip(
+        as_numbers(score), (output.logits, output.video_logits, output.audio_logits), strict=True
+    ):
+        assert log_odds is not None
+        assert logits is not None
+        assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(float(logits.softmax(dim=1)[0, 1]), abs=1e-5)
+
+
+def test_a_clip_scores_the_same_in_any_company(loaded: LoadedModel, clips: list[Clip]) -> None:
+    scorer = Scorer(loaded, "cpu")
+    for clip, score in zip(clips, scorer.score(clips), strict=True):
+        assert as_numbers(scorer.score([clip])[0]) == pytest.approx(as_numbers(score), abs=1e-5)
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])])
+def test_the_model_sees_no_more_than_batch_clips_at_once(
+    count: int, sizes: list[int], loaded: LoadedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, forward = [], loaded.model.forward_full
+
+    def noted(video: object, audio: object, *, video_mask: torch.Tensor, audio_mask: torch.Tensor) -> object:
+        seen.append(len(video_mask))
+        assert torch.is_inference_mode_enabled()
+        return forward(video, audio, video_mask=video_mask, audio_mask=audio_mask)
+
+    monkeypatch.setattr(loaded.model, "forward_full", noted)
+    assert len(Scorer(loaded, "cpu").score(clips[:count])) == count
+    assert seen == sizes
+
+
+def test_on_the_cpu_nothing_is_rounded_to_bfloat16(
+    loaded: LoadedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward, inside = loaded.model.forward_full, []
+
+    def noted(*args: object, **masks: object) -> object:
+        inside.append(torch.is_autocast_enabled("cpu"))
+        return forward(*args, **masks)
+
+    monkeypatch.setattr(loaded.model, "forward_full", noted)
+    Scorer(loaded, "cpu").score(clips)
+    assert not any(inside)
+
+
+def test_calibration_moves_the_answer_and_leaves_its_parts(loaded: LoadedModel, clips: list[Clip]) -> None:
+    plain = Scorer(loaded, "cpu").score(clips)
+    calibrated = Scorer(replace(loaded, calibration=Calibration(scale=3.0, bias=-1.0)), "cpu").score(clips)
+    for before, after in zip(plain, calibrated, strict=True):
+        assert after.fake == pytest.approx(3.0 * before.fake - 1.0)
+        assert (after.video, after.audio) == (before.video, before.audio)
+
+
+def test_a_clip_with_nothing_in_it_is_an_error(loaded: LoadedModel, clips: list[Clip], make_clip: MakeClip) -> None:
+    with pytest.raises(ValueError, match=r"samples \[1\] have neither"):
+        Scorer(loaded, "cpu").score([clips[0], make_clip(0, video=False, audio=False)])
+
+
+def test_the_default_model_answers(make_clip: MakeClip) -> None:
+    loaded = load_for_inference(None, load_config(env={}), "cpu")
+    score = Scorer(loaded, "cpu").score([make_clip(0, frames=8, size=224)])[0]
+    assert all(value is not None and math.isfinite(value) for value in as_numbers(score))
+
+
+def test_a_score_travels_without_torch() -> None:
+    score = ClipScore(fake=1.5, video=None, audio=-0.5)
+    code = (
+        "import pickle, sys; "
+        f"score = pickle.loads({pickle.dumps(score)!r}); "
+        "assert (score.fake, score.video, score.audio) == (1.5, None, -0.5); "
+        "sys.exit('torch' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_on_cuda_scores_are_those_of_the_cpu_to_bfloat16(tiny_config: MakeConfig, clips: list[Clip]) -> None:
+    on_cpu = Scorer(load_for_inference(None, tiny_config(), "cpu"), "cpu").score(clips)
+    on_cuda = Scorer(load_for_inference(None, tiny_config(), "cuda"), "cuda").score(clips)
+    for one, other in zip(on_cpu, on_cuda, strict=True):
+        assert as_numbers(other) == pytest.approx(as_numbers(one), abs=0.05)
