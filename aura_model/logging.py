@@ -30,7 +30,8 @@ ROUTED = ("", "ray", "ray.serve", "uvicorn", "uvicorn.error", "uvicorn.access")
 QUIET = ("httpcore", "httpx", "libav", "python_multipart", "uvicorn.access")
 """Standard loggers held at WARNING: below it they write a line for each request, chunk or frame, httpx with its URL."""
 
-_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"}
+_SERVE_MARKS = {"log_to_stderr", "serve_access_log", "skip_context_filter"}
+_STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "color_message"} | _SERVE_MARKS
 _FIELDS = ("time", "level", "name", "message", "exception")
 
 
@@ -181,12 +182,18 @@ class InterceptHandler(logging.Handler):
     """Hands the standard library's records to loguru, with their `extra` fields."""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Pass one record on. Ray Serve marks what is for its own files only; that is left there."""
-        if getattr(record, "log_to_stderr", True) is False:
+        """Pass one record on, unless it is for Ray Serve's own files only."""
+        if _stays_with_serve(record):
             return
         extra = {k: v for k, v in vars(record).items() if k not in _STANDARD and not k.startswith("_")}
         bound = logger.bind(**{**extra, "name": record.name})
         bound.opt(exception=record.exc_info).log(_level(record), _text(record))
+
+
+def _stays_with_serve(record: logging.LogRecord) -> bool:
+    """Serve marks some records as not for the console; its calls outside any request are polls, one a second."""
+    poll = getattr(record, "serve_access_log", False) and getattr(record, "route", None) == ""
+    return poll or getattr(record, "log_to_stderr", True) is False
 
 
 def _level(record: logging.LogRecord) -> str | int:

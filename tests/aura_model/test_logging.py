@@ -300,7 +300,16 @@ def test_what_serve_marks_for_its_own_file_is_not_repeated(capsys: pytest.Captur
     setup_logging(config())
     logging.getLogger("ray.serve").warning("file only", extra={"log_to_stderr": False})
     logging.getLogger("ray.serve").warning("both", extra={"log_to_stderr": True})
-    assert [line["message"] for line in lines(capsys)] == ["both"]
+    (line,) = lines(capsys)
+    assert line["message"] == "both"
+    assert "log_to_stderr" not in line
+
+
+def test_a_call_of_a_request_is_told_and_a_poll_is_not(capsys: pytest.CaptureFixture[str]) -> None:
+    setup_logging(config())
+    for route in ("", "/predict"):
+        logging.getLogger("ray.serve").info("CALL", extra={"serve_access_log": True, "route": route})
+    assert [line["route"] for line in lines(capsys)] == ["/predict"]
 
 
 # --- redaction ---------------------------------------------------------------------------------------------------
