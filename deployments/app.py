@@ -110,7 +110,5 @@ def gpu_share(wanted: float | Literal["auto"], gpus: float, replicas: int) -> fl
     if wanted == "auto":
         return 1.0 / math.ceil(replicas / int(gpus)) if gpus >= 1 else 0.0
     if wanted * replicas > gpus:
-        raise ConfigError(
-            f"num_gpus: {replicas} x {wanted:g} is more than the cluster's {gpus:g}; auto takes what is there"
-        )
+        raise ConfigError(f"num_gpus: {replicas} x {wanted:g} is more than the cluster's {gpus:g}; use num_gpus: auto")
     return wanted

@@ -10,7 +10,7 @@ import httpx
 
 from aura_model.config import Config, ServingConfig
 from aura_model.errors import MediaError
-from deployments.network import PinnedBackend, is_public, is_public_or_loopback
+from deployments.network import PinnedBackend, is_public, is_public_or_loopback, resolve
 from deployments.problems import ServiceError
 
 MAX_URL = 4096
@@ -56,6 +56,8 @@ def parse_url(url: str, serving: ServingConfig) -> httpx.URL:
         raise ServiceError("url_forbidden", "The URL cannot be parsed.") from None
     if target.scheme not in schemes or not target.host:
         raise ServiceError("url_forbidden", f"The URL must name a host and begin with {' or '.join(schemes)}.")
+    if target.port is not None and not 0 < target.port < 65536:
+        raise ServiceError("url_forbidden", "The URL's port is not one.")
     if target.userinfo:
         raise ServiceError("url_forbidden", "The URL must not hold a user name or password.")
     return target
@@ -66,7 +68,7 @@ async def _download(target: httpx.URL, spool: BinaryIO, config: Config) -> None:
     url = httpcore.URL(scheme=target.raw_scheme, host=target.raw_host, port=target.port, target=target.raw_path)
     headers = [(b"Host", target.netloc), *HEADERS]
     async with (
-        httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=PinnedBackend(admits)) as pool,
+        httpcore.AsyncConnectionPool(ssl_context=_tls(), network_backend=PinnedBackend(admits, resolve)) as pool,
         pool.stream("GET", url, headers=headers, extensions={"timeout": {"connect": CONNECT_SECONDS}}) as response,
     ):
         _check(response, config.limits.max_bytes)

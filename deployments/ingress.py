@@ -15,12 +15,13 @@ from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError
 from aura_model.logging import setup_logging
 from deployments.backend import ServeBackend
+from deployments.forms import FIELD
 from deployments.health import Health, Live, Monitor, NotReady, Ready
 from deployments.messages import Backend
 from deployments.predictor import Predictor
 from deployments.problems import code_of_status, document, problem_response
 from deployments.request_ids import RequestIds, request_id_of
-from deployments.uploads import FILE_FIELD, VideoRequest
+from deployments.uploads import VideoRequest
 
 PREDICT_CODES = (
     "invalid_request",
@@ -47,10 +48,8 @@ _REQUEST_BODY = {
         "multipart/form-data": {
             "schema": {
                 "type": "object",
-                "required": [FILE_FIELD],
-                "properties": {
-                    FILE_FIELD: {"type": "string", "format": "binary", "description": "A video or a still."}
-                },
+                "required": [FIELD],
+                "properties": {FIELD: {"type": "string", "format": "binary", "description": "A video or a still."}},
             }
         },
     },

@@ -13,15 +13,24 @@ Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Admits = Callable[[Address], bool]
 Resolver = Callable[[str, int], Awaitable[list[Address]]]
 
-CLOUD_WIRE_SERVERS = frozenset({ipaddress.ip_address("168.63.129.16")})
-"""Public by its number, yet it serves a virtual machine its own metadata (Azure)."""
+DENIED = tuple(
+    ipaddress.ip_network(network)
+    for network in (
+        "168.63.129.16/32",  # public by its number, yet it serves a virtual machine its own metadata (Azure)
+        "192.0.0.0/24",  # and the rest is special by IANA's registries, but not to every Python from 3.11 on
+        "64:ff9b:1::/48",
+        "3fff::/20",
+        "5f00::/16",
+        "fec0::/10",
+    )
+)
 NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
 V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
 
 
 def is_public(address: Address) -> bool:
     """Whether the whole Internet may be at this address; one that carries an IPv4 address is judged by both."""
-    if address.is_multicast or not address.is_global or address in CLOUD_WIRE_SERVERS:
+    if address.is_multicast or not address.is_global or any(address in network for network in DENIED):
         return False
     return all(is_public(inner) for inner in _embedded(address))
 
@@ -51,7 +60,7 @@ class PinnedBackend(httpcore.AsyncNetworkBackend):
     The name in the URL stays as it is, so the Host header, the TLS server name and the certificate's check are right.
     """
 
-    def __init__(self, admits: Admits, resolver: Resolver = resolve) -> None:
+    def __init__(self, admits: Admits, resolver: Resolver) -> None:
         self._admits = admits
         self._resolve = resolver
         self._inner = httpcore.AnyIOBackend()

@@ -12,22 +12,17 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.multipart import parse_options_header
-from starlette.datastructures import UploadFile
-from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
 from deployments.fetch import MAX_URL, fetch_video
+from deployments.forms import OVERHEAD, read_file
 from deployments.problems import ServiceError
 
-FILE_FIELD = "file"
 MAX_JSON = 65536
 """Bytes of a JSON body; a URL is far shorter."""
-FORM_OVERHEAD = 65536
-"""Bytes that a form may have beside its file: boundaries, part headers, other fields."""
-MAX_NAME = 100
 
 
 @dataclass(frozen=True)
@@ -87,39 +82,28 @@ async def receive_media(request: Request, config: Config) -> AsyncIterator[Media
     """The media that a request brings or names, in a nameless temporary file that is gone when the block ends.
 
     Raises:
-        ServiceError: as `body_kind`, `read_url`, `read_file` and `fetch_video`.
+        ServiceError: as `body_kind`, `read_url`, `read_form` and `fetch_video`.
         MediaError: `file_too_large`.
     """
-    if body_kind(request) == "form":
-        async with read_file(request, config.limits.max_bytes) as file:
-            yield Media(file.file, safe_name(file.filename), file.size or 0)
-    else:
-        url = await read_url(request)
-        with TemporaryFile() as spool:
-            await fetch_video(url, spool, config)
-            yield Media(spool, None, spool.tell())
+    with TemporaryFile() as spool:
+        name = None
+        if body_kind(request) == "form":
+            name = await read_form(request, spool, config.limits.max_bytes)
+        else:
+            await fetch_video(await read_url(request), spool, config)
+        yield Media(spool, name, spool.tell())
 
 
-@asynccontextmanager
-async def read_file(request: Request, max_bytes: int) -> AsyncIterator[UploadFile]:
-    """The file of a form, spooled to a nameless temporary file that is gone when the block ends.
+async def read_form(request: Request, spool: BinaryIO, max_bytes: int) -> str:
+    """Write the file in a form to `spool`; gives its name as `read_file` does.
 
     Raises:
         ServiceError: `length_required` or `invalid_request`.
         MediaError: `file_too_large`.
     """
     too_large = MediaError("file_too_large", f"A file holds at most {max_bytes} bytes.")
-    bounded = _bounded(request, max_bytes + FORM_OVERHEAD, too_large)
     try:
-        async with bounded.form(max_files=1, max_fields=8, max_part_size=FORM_OVERHEAD) as form:
-            file = form.get(FILE_FIELD)
-            if not isinstance(file, UploadFile):
-                raise ServiceError("invalid_request", f"The form must hold a field '{FILE_FIELD}' with a file in it.")
-            if (file.size or 0) > max_bytes:
-                raise too_large
-            yield file
-    except HTTPException as error:
-        raise ServiceError("invalid_request", f"The form cannot be read: {error.detail}") from None
+        return await read_file(_bounded(request, max_bytes + OVERHEAD, too_large), spool, max_bytes)
     except ClientDisconnect:
         raise _cut_short() from None
 
@@ -130,11 +114,6 @@ def as_array(spool: BinaryIO) -> npt.NDArray[np.uint8]:
     if not os.fstat(spool.fileno()).st_size:
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(spool, np.uint8, "r"))
-
-
-def safe_name(name: str | None) -> str:
-    """A client's file name, fit for a log line; it is used for nothing else."""
-    return re.sub(r"[^\w.\- ]", "_", (name or "").replace("\\", "/").rsplit("/", 1)[-1], flags=re.ASCII)[:MAX_NAME]
 
 
 def explain(error: ValidationError) -> str:

@@ -1,0 +1,468 @@
+"""`POST /predict` over HTTP, on a backend that answers as told."""
+
+import asyncio
+import json
+import re
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import httpx
+import pytest
+from loguru import logger
+
+from aura_model.analysis import Analysis
+from aura_model.config import Config
+from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
+from deployments.forms import MAX_PARTS, OVERHEAD
+from deployments.messages import ModelStatus
+from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError
+from deployments.uploads import MAX_JSON
+from tests.deployments.conftest import FakeBackend, client_of, make_config, make_scored
+
+URL = "https://storage.example.com/a.mp4?X-Signature=SECRET"
+FORM = {"content-type": "multipart/form-data; boundary=b"}
+
+
+def form(content: bytes, name: str = "file", filename: str | None = "a.mp4") -> bytes:
+    file = "" if filename is None else f'; filename="{filename}"'
+    head = f'--b\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'
+    return head.encode() + content + b"\r\n--b--\r\n"
+
+
+def joined(*forms: bytes) -> bytes:
+    """One form with the parts of several."""
+    end = b"--b--\r\n"
+    return b"".join(part.removesuffix(end) for part in forms) + end
+
+
+def assert_problem(reply: httpx.Response, code: str) -> dict[str, Any]:
+    body: dict[str, Any] = reply.json()
+    assert body["code"] == code
+    assert reply.status_code == body["status"] == PROBLEMS[code].status
+    assert reply.headers["content-type"] == MEDIA_TYPE
+    assert body["title"] == PROBLEMS[code].title
+    assert re.fullmatch(r"[A-Za-z0-9_-]{1,64}", body["instance"])
+    return body
+
+
+async def upload(client: httpx.AsyncClient, content: bytes = b"video", **options: Any) -> httpx.Response:
+    return await client.post("/predict", files={"file": ("a.mp4", content)}, **options)
+
+
+@pytest.fixture
+def records() -> Iterator[list[dict[str, Any]]]:
+    """The fields of each line in the log."""
+    seen: list[dict[str, Any]] = []
+    sink = logger.add(lambda message: seen.append(dict(message.record["extra"])), format="{message}", level="INFO")
+    yield seen
+    logger.remove(sink)
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The URLs that were fetched; each gives a video."""
+    urls: list[str] = []
+
+    async def fetch(url: str, spool: BinaryIO, config: Config) -> None:
+        urls.append(url)
+        spool.write(b"fetched video")
+
+    monkeypatch.setattr("deployments.uploads.fetch_video", fetch)
+    return urls
+
+
+# --- answers ---------------------------------------------------------------------------------------------------------
+
+
+async def test_an_upload_is_analysed(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    reply = await upload(client)
+    assert reply.status_code == 200
+    analysis = Analysis.model_validate(reply.json())
+    assert (analysis.verdict, analysis.model.version) == ("fake", "test-1")
+    assert backend.media == [b"video"]
+
+
+@pytest.mark.usefixtures("fetched")
+async def test_a_url_is_fetched_and_analysed(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    reply = await client.post("/predict", json={"video_url": URL})
+    assert reply.status_code == 200
+    assert reply.json()["verdict"] == "fake"
+    assert backend.media == [b"fetched video"]
+
+
+async def test_the_url_reaches_the_download_unchanged(client: httpx.AsyncClient, fetched: list[str]) -> None:
+    await client.post("/predict", json={"video_url": URL})
+    assert fetched == [URL]
+
+
+async def test_the_stages_are_timed_in_milliseconds(client: httpx.AsyncClient) -> None:
+    timings = (await upload(client)).json()["timings"]
+    assert timings.keys() == {"fetch", "open", "score", "total"}
+    assert (timings["open"], timings["score"]) == (1.0, 2.0)
+
+
+async def test_large_files_arrive_whole(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    content = bytes(range(256)) * 20_000
+    assert (await upload(client, content)).status_code == 200
+    assert backend.media == [content]
+
+
+async def test_other_fields_of_a_form_are_passed_over(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    body = joined(*(form(b"x", name=name) for name in ("title", "FILE", "")), form(b"video"))
+    assert (await client.post("/predict", content=body, headers=FORM)).status_code == 200
+    assert backend.media == [b"video"]
+
+
+@pytest.mark.parametrize("size", [1, 2, 7])
+async def test_a_form_may_come_in_pieces(backend: FakeBackend, client: httpx.AsyncClient, size: int) -> None:
+    body = form(b"vid\r\n--eo")
+
+    async def pieces() -> AsyncIterator[bytes]:
+        for start in range(0, len(body), size):
+            yield body[start : start + size]
+
+    headers = FORM | {"content-length": str(len(body))}
+    assert (await client.post("/predict", content=pieces(), headers=headers)).status_code == 200
+    assert backend.media == [b"vid\r\n--eo"]
+
+
+async def test_an_empty_file_is_for_the_decoder_to_refuse(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    await upload(client, b"")
+    assert backend.media == [b""]
+
+
+async def test_the_backend_is_told_the_time_that_is_left(backend: FakeBackend) -> None:
+    async with client_of(make_config(serving={"deadline_seconds": 7}), backend) as client:
+        await upload(client)
+    assert 0 < backend.seconds[0] < 7
+
+
+# --- requests that are not of the documented form ---------------------------------------------------------------------
+
+JSON = {"content-type": "application/json"}
+BODIES: dict[str, tuple[bytes, dict[str, str], str, str]] = {
+    "no content type": (b"{}", {}, "unsupported_media_type", "Send application/json"),
+    "text": (b"{}", {"content-type": "text/plain"}, "unsupported_media_type", "Send application/json"),
+    "raw video": (b"video", {"content-type": "video/mp4"}, "unsupported_media_type", "Send application/json"),
+    "URL-encoded": (
+        b"video_url=a",
+        {"content-type": "application/x-www-form-urlencoded"},
+        "unsupported_media_type",
+        "multipart/form-data with a field 'file'",
+    ),
+    "not JSON": (b"{", JSON, "invalid_request", "Invalid JSON"),
+    "no object": (b'["a"]', JSON, "invalid_request", "object"),
+    "no field": (b"{}", {"content-type": "application/json; charset=utf-8"}, "invalid_request", "video_url: Field req"),
+    "wrong type": (b'{"video_url": 3}', JSON, "invalid_request", "video_url: "),
+    "empty URL": (b'{"video_url": ""}', JSON, "invalid_request", "video_url: "),
+    "unknown field": (b'{"video_url": "https://a", "callback": ""}', JSON, "invalid_request", "callback: "),
+    "deep JSON": (b"[" * 60_000, JSON, "invalid_request", "Invalid JSON"),
+    "long JSON": (b" " * (MAX_JSON + 1), JSON, "body_too_large", "at most 65536 bytes"),
+    "not UTF-8": (b'{"video_url": "\xff"}', JSON, "invalid_request", "Invalid JSON"),
+    "no boundary": (form(b"a"), {"content-type": "multipart/form-data"}, "invalid_request", "no boundary"),
+    "other boundary": (form(b"a"), {"content-type": "multipart/form-data; boundary=c"}, "invalid_request", "parsed"),
+    "long boundary": (
+        form(b"a"),
+        {"content-type": "multipart/form-data; boundary=" + "b" * 999},
+        "invalid_request",
+        "p",
+    ),
+    "empty form": (b"", FORM, "invalid_request", "no end"),
+    "no end": (form(b"a")[:-8], FORM, "invalid_request", "no end"),
+    "other field": (form(b"a", name="video"), FORM, "invalid_request", "a field 'file' with a file"),
+    "text, not a file": (form(b"a", filename=None), FORM, "invalid_request", "a field 'file' with a file"),
+    "two files": (joined(form(b"a"), form(b"b")), FORM, "invalid_request", "more than one field 'file'"),
+    "many parts": (
+        joined(*[form(b"a", name="b")] * MAX_PARTS, form(b"a")),
+        FORM,
+        "invalid_request",
+        "at most 16 parts",
+    ),
+    "much beside the file": (
+        joined(form(b"a" * (OVERHEAD - 99), name="b"), form(b"a" * 100, name="c"), form(b"a")),
+        FORM,
+        "invalid_request",
+        "other fields",
+    ),
+    "part without a name": (
+        b"--b\r\nContent-Disposition: form-data\r\n\r\na\r\n--b--\r\n",
+        FORM,
+        "invalid_request",
+        "a field 'file'",
+    ),
+    "many headers": (b"--b\r\n" + b"A: b\r\n" * 5000 + b"\r\na\r\n--b--\r\n", FORM, "invalid_request", "parsed"),
+}
+
+
+@pytest.mark.parametrize(("body", "headers", "code", "says"), BODIES.values(), ids=BODIES.keys())
+async def test_bodies_that_are_refused(
+    backend: FakeBackend, client: httpx.AsyncClient, body: bytes, headers: dict[str, str], code: str, says: str
+) -> None:
+    reply = await client.post("/predict", content=body, headers=headers)
+    assert says in assert_problem(reply, code)["detail"]
+    assert backend.media == []
+
+
+async def test_a_missing_field_is_named(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/predict", json={})
+    assert assert_problem(reply, "invalid_request")["detail"] == "video_url: Field required"
+    reply = await client.post("/predict", content=form(b"a", name="video"), headers=FORM)
+    assert "'file'" in assert_problem(reply, "invalid_request")["detail"]
+
+
+async def test_a_refused_url_is_not_repeated(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/predict", json={"video_url": f"file:///{URL}"})
+    assert "SECRET" not in json.dumps(assert_problem(reply, "url_forbidden"))
+    reply = await client.post("/predict", json={"video_url": URL + "a" * 5000})
+    assert "SECRET" not in json.dumps(assert_problem(reply, "invalid_request"))
+
+
+async def _chunks() -> AsyncIterator[bytes]:
+    yield form(b"video")
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [{}, {"content-length": "9", "transfer-encoding": "chunked"}, {"content-length": "-1"}, {"content-length": "1_0"}],
+    ids=["chunked", "both", "negative", "no number"],
+)
+async def test_a_length_is_demanded(client: httpx.AsyncClient, headers: dict[str, str]) -> None:
+    encoded = [(name.encode(), value.encode()) for name, value in (FORM | headers).items()]
+    reply = await client.post("/predict", content=_chunks(), headers=encoded)
+    assert_problem(reply, "length_required")
+
+
+SMALL = make_config(limits={"max_bytes": 1000})
+
+
+async def test_a_declared_length_is_refused_before_the_body_is_read(backend: FakeBackend) -> None:
+    async def never() -> AsyncIterator[bytes]:
+        raise AssertionError("the body was read")
+        yield b""
+
+    async with client_of(SMALL, backend) as client:
+        headers = FORM | {"content-length": str(1001 + OVERHEAD)}
+        reply = await client.post("/predict", content=never(), headers=headers)
+    assert_problem(reply, "file_too_large")
+
+
+async def test_a_body_that_outgrows_its_length_is_refused(backend: FakeBackend) -> None:
+    async with client_of(SMALL, backend) as client:
+        headers = FORM | {"content-length": "100"}
+        reply = await client.post("/predict", content=form(b"a" * (1001 + OVERHEAD)), headers=headers)
+    assert_problem(reply, "file_too_large")
+
+
+@pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
+async def test_the_file_itself_is_measured(backend: FakeBackend, size: int, status: int) -> None:
+    async with client_of(SMALL, backend) as client:
+        reply = await upload(client, b"a" * size)
+    assert reply.status_code == status
+
+
+async def test_a_body_that_ends_early(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    messages = iter([{"type": "http.request", "body": form(b"vid")[:-10], "more_body": True}])
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return next(messages, {"type": "http.disconnect"})
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    headers = [(name.encode(), value.encode()) for name, value in (FORM | {"content-length": "500"}).items()]
+    scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
+    await client._transport.app(scope, receive, send)
+    assert sent[0]["status"] == 422
+    assert backend.media == []
+
+
+# --- errors of the stages ---------------------------------------------------------------------------------------------
+
+ERRORS: list[AuraError] = [
+    *(MediaError(code, "What happened.") for code in MEDIA_ERRORS),
+    *(ServiceError(code, "What happened.") for code in ("busy", "unavailable", "deadline_exceeded")),
+    ModelNotReadyError("model_not_ready", "What happened."),
+]
+
+
+@pytest.mark.parametrize("error", ERRORS, ids=lambda error: error.code)
+async def test_errors_of_the_stages(backend: FakeBackend, client: httpx.AsyncClient, error: AuraError) -> None:
+    backend.raises(error)
+    assert assert_problem(await upload(client), error.code)["detail"] == "What happened."
+
+
+@pytest.mark.parametrize("code", ["url_forbidden", "fetch_refused", "fetch_failed", "fetch_timeout", "file_too_large"])
+async def test_errors_of_the_download(
+    backend: FakeBackend, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    async def fetch(url: str, spool: BinaryIO, config: Config) -> None:
+        raise MediaError(code, "") if code in MEDIA_ERRORS else ServiceError(code, "")
+
+    monkeypatch.setattr("deployments.uploads.fetch_video", fetch)
+    assert_problem(await client.post("/predict", json={"video_url": URL}), code)
+    assert backend.media == []
+
+
+async def test_a_defect_is_a_500_without_its_text(
+    backend: FakeBackend, client: httpx.AsyncClient, records: list[dict[str, Any]]
+) -> None:
+    backend.raises(KeyError("the inside"))
+    reply = await upload(client)
+    assert_problem(reply, "internal")
+    assert "the inside" not in reply.text
+    assert [record["status"] for record in records if record.get("event")] == ["internal"]
+
+
+async def test_scores_that_are_not_numbers_are_a_defect(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    async def answer(media: Any, seconds: float) -> Any:
+        return make_scored(float("nan"))
+
+    backend.answer = answer
+    assert_problem(await upload(client), "internal")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "code"), [("GET", "/nothing", "not_found"), ("GET", "/predict", "method_not_allowed")]
+)
+async def test_errors_of_the_router(client: httpx.AsyncClient, method: str, path: str, code: str) -> None:
+    reply = await client.request(method, path)
+    assert_problem(reply, code)
+    assert reply.headers.get("allow") == ("POST" if code == "method_not_allowed" else None)
+
+
+# --- bounds -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_model_that_is_not_ready(backend: FakeBackend) -> None:
+    backend.current = ModelStatus("failed", "best.pth", False, "checkpoint_missing", "There is no file.")
+    async with client_of(make_config(), backend) as client:
+        reply = await upload(client)
+    body = assert_problem(reply, "model_not_ready")
+    assert body["detail"] == "checkpoint_missing: There is no file."
+    assert "retry-after" in reply.headers
+    assert backend.media == []
+
+
+async def test_a_full_service_refuses_at_once_and_stays_healthy(backend: FakeBackend) -> None:
+    begun, go = backend.holds()
+    async with client_of(make_config(serving={"max_in_flight": 1}), backend) as client:
+        first = asyncio.create_task(upload(client))
+        await begun.wait()
+        refused = await upload(client)
+        healthy = await client.get("/health/ready")
+        go.set()
+        answered = await first
+        later = await upload(client)
+    assert_problem(refused, "busy")
+    assert refused.headers["retry-after"] == "2"
+    assert [healthy.status_code, answered.status_code, later.status_code] == [200, 200, 200]
+
+
+async def test_a_client_that_goes_away_frees_its_place(backend: FakeBackend, records: list[dict[str, Any]]) -> None:
+    begun, go = backend.holds()
+    async with client_of(make_config(serving={"max_in_flight": 1}), backend) as client:
+        first = asyncio.create_task(upload(client))
+        await begun.wait()
+        first.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await first
+        go.set()
+        assert (await upload(client)).status_code == 200
+    assert [record["status"] for record in records if record.get("event")] == ["cancelled", "fake"]
+
+
+async def test_one_deadline_for_all_stages(backend: FakeBackend) -> None:
+    backend.holds()
+    async with client_of(make_config(serving={"deadline_seconds": 0.05, "max_in_flight": 1}), backend) as client:
+        assert_problem(await upload(client), "deadline_exceeded")
+        assert_problem(await upload(client), "deadline_exceeded")
+
+
+def files_in(folder: Path) -> int:
+    return len(list(folder.iterdir()))
+
+
+@pytest.mark.parametrize("outcome", ["answer", "error", "cancel", "too large"])
+async def test_no_file_is_left(
+    backend: FakeBackend, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, outcome: str
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    during: list[int] = []
+
+    async def answer(media: Any, seconds: float) -> Any:
+        during.append(files_in(tmp_path))
+        if outcome == "error":
+            raise MediaError("corrupt_video", "")
+        if outcome == "cancel":
+            raise asyncio.CancelledError
+        return make_scored()
+
+    backend.answer = answer
+    config = make_config(limits={"max_bytes": 2_000_000 if outcome == "too large" else 20_000_000})
+    async with client_of(config, backend) as client:
+        if outcome == "cancel":
+            with pytest.raises(asyncio.CancelledError):
+                await upload(client, b"a" * 3_000_000)
+        else:
+            await upload(client, b"a" * 3_000_000)
+    assert files_in(tmp_path) == 0
+    assert during == ([] if outcome == "too large" else [0])
+
+
+# --- ids and the log --------------------------------------------------------------------------------------------------
+
+
+async def test_one_line_in_the_log(client: httpx.AsyncClient, records: list[dict[str, Any]]) -> None:
+    reply = await upload(client, headers={"X-Request-ID": "abc-1"})
+    (line,) = [record for record in records if record.get("event") == "inference"]
+    assert line.pop("latency_ms") >= 0
+    assert (
+        line.items()
+        >= {
+            "request_id": "abc-1",
+            "filename": "a.mp4",
+            "size_bytes": 5,
+            "model_version": "test-1",
+            "fake_prob": reply.json()["fake_probability"],
+            "status": "fake",
+        }.items()
+    )
+
+
+async def test_a_refusal_is_logged_with_its_code(client: httpx.AsyncClient, records: list[dict[str, Any]]) -> None:
+    await client.post("/predict", json={})
+    (line,) = [record for record in records if record.get("event") == "inference"]
+    assert (line["status"], line["filename"], line["fake_prob"]) == ("invalid_request", None, None)
+
+
+async def test_the_id_of_the_caller_is_kept(client: httpx.AsyncClient) -> None:
+    headers = {"X-Request-ID": "5f1c-9d_0E"}
+    assert (await upload(client, headers=headers)).json()["request_id"] == "5f1c-9d_0E"
+    reply = await client.post("/predict", json={}, headers=headers)
+    assert reply.json()["instance"] == "5f1c-9d_0E"
+
+
+@pytest.mark.parametrize("given", ["", "a b", "<script>", "a" * 65, "é"], ids=repr)
+async def test_other_ids_are_replaced(client: httpx.AsyncClient, given: str) -> None:
+    reply = await client.post("/predict", json={}, headers=[(b"X-Request-ID", given.encode())])
+    made = reply.json()["instance"]
+    assert re.fullmatch(r"[0-9a-f]{32}", made)
+    assert reply.headers["x-request-id"] == made
+
+
+async def test_each_request_gets_its_own_id(client: httpx.AsyncClient) -> None:
+    ids = {(await client.get("/health/live")).headers["x-request-id"] for _ in range(3)}
+    assert len(ids) == 3
+
+
+async def test_every_reply_of_the_router_has_an_id(client: httpx.AsyncClient) -> None:
+    reply = await client.get("/nothing")
+    assert reply.headers["x-request-id"] == reply.json()["instance"]
+
+
+async def test_the_documentation_is_served(client: httpx.AsyncClient) -> None:
+    assert "/openapi.json" in (await client.get("/docs")).text
+    assert (await client.get("/openapi.json")).json()["info"]["title"] == "Aura"

@@ -1,0 +1,201 @@
+"""The detector without Ray: batches, health, and what it answers before it has a model."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from aura_model.clips import Clip, Clips
+from aura_model.errors import MediaError, ModelNotReadyError
+from aura_model.scores import ClipScore
+from deployments import served_model
+from deployments.detector import Detector, Watch, count_clips, max_batch_clips, score_each
+from deployments.loading import Loaded
+from deployments.messages import Scored
+from tests.deployments.conftest import INFO, make_clips, make_config
+
+POISON = 99.0
+
+
+class Model:
+    """Scores a clip by its start; a clip that starts at POISON fails the whole batch."""
+
+    def __init__(self) -> None:
+        self.batches: list[int] = []
+
+    def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+        self.batches.append(len(clips))
+        if any(clip.times[0] == POISON for clip in clips):
+            raise RuntimeError("poison")
+        return [ClipScore(fake=float(clip.times[0]), video=None, audio=None) for clip in clips]
+
+
+@pytest.fixture
+def model() -> Model:
+    return Model()
+
+
+@pytest.fixture
+def loaded(model: Model) -> Loaded:
+    return Loaded(model.score, INFO, make_config(), "cpu")
+
+
+def poisoned() -> Clips:
+    clips = make_clips(1)
+    clip = clips.clips[0]
+    return replace(clips, clips=(replace(clip, times=clip.times + POISON),))
+
+
+def starts(result: Sequence[ClipScore] | Exception) -> list[float]:
+    assert not isinstance(result, Exception)
+    return [score.fake for score in result]
+
+
+def test_several_files_are_scored_in_one_go(loaded: Loaded, model: Model) -> None:
+    results = score_each(loaded, [make_clips(2), make_clips(1), make_clips(3)])
+    assert [starts(result) for result in results] == [[0, 1], [0], [0, 1, 2]]
+    assert model.batches == [6]
+
+
+def test_a_poisonous_file_fails_alone(loaded: Loaded, model: Model) -> None:
+    first, bad, last = score_each(loaded, [make_clips(2), poisoned(), make_clips(1)])
+    assert (starts(first), starts(last)) == ([0, 1], [0])
+    assert isinstance(bad, RuntimeError)
+    assert model.batches == [4, 2, 1, 1]
+
+
+def test_a_file_that_fails_alone_is_not_tried_again(loaded: Loaded, model: Model) -> None:
+    (bad,) = score_each(loaded, [poisoned()])
+    assert isinstance(bad, RuntimeError)
+    assert model.batches == [1]
+
+
+def test_a_batch_is_measured_in_clips() -> None:
+    assert count_clips([make_clips(2), make_clips(3)]) == 5
+
+
+@pytest.mark.parametrize(("batch_clips", "max_clips", "bound"), [(16, 4, 16), (4, 16, 16)])
+def test_every_file_fits_a_batch(batch_clips: int, max_clips: int, bound: int) -> None:
+    config = make_config(inference={"batch_clips": batch_clips}, dataset={"video": {"max_clips": max_clips}})
+    assert max_batch_clips(config) == bound
+
+
+class Clock:
+    now = 0.0
+
+    def monotonic(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    clock = Clock()
+    monkeypatch.setattr("deployments.detector.time", clock)
+    return clock
+
+
+def test_a_batch_that_hangs_is_noticed(clock: Clock) -> None:
+    watch = Watch(5.0)
+    with watch.batch():
+        clock.now += 5
+        watch.check()
+        clock.now += 0.1
+        with pytest.raises(RuntimeError, match="more than 5 s"):
+            watch.check()
+    watch.check()
+
+
+def test_a_broken_device_stays_broken() -> None:
+    watch = Watch(5.0)
+    watch.see([[], RuntimeError("one file"), torch.OutOfMemoryError("one file")])
+    watch.check()
+    watch.see([torch.AcceleratorError("device-side assert")])
+    watch.see([[]])
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        watch.check()
+
+
+@pytest.fixture
+async def detector(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> Detector:
+    monkeypatch.setattr(served_model, "load", lambda config: loaded)
+    monkeypatch.setattr("deployments.detector.setup_logging", lambda config: None)
+    detector = Detector(make_config())
+    detector._model.wait(10)
+    return detector
+
+
+async def test_the_error_of_the_stage_before_is_the_answer(detector: Detector) -> None:
+    error = MediaError("corrupt_video", "")
+    assert await detector.score(error) is error
+
+
+async def test_a_file_without_clips_needs_no_batch(detector: Detector, model: Model) -> None:
+    scored = await detector.score(replace(make_clips(), clips=()))
+    assert isinstance(scored, Scored)
+    assert (scored.scores, scored.model) == ((), INFO)
+    assert model.batches == []
+
+
+async def test_pixels_do_not_leave_the_detector(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def enqueue(clips: Clips) -> Sequence[ClipScore]:
+        return (await detector._score_batch([clips]))[0]
+
+    monkeypatch.setattr(detector, "_enqueue", enqueue)
+    scored = await detector.score(make_clips(2))
+    assert isinstance(scored, Scored)
+    assert [score.fake for score in scored.scores] == [0, 1]
+    assert all(clip.frames is None and clip.wave is None for clip in scored.clips.clips)
+    assert scored.timings.keys() == {"score"}
+    detector.check_health()
+
+
+async def test_what_the_model_raises_for_a_file_is_raised(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def enqueue(clips: Clips) -> Exception:
+        return RuntimeError("poison")
+
+    monkeypatch.setattr(detector, "_enqueue", enqueue)
+    with pytest.raises(RuntimeError, match="poison"):
+        await detector.score(make_clips())
+
+
+async def test_a_missing_checkpoint_leaves_the_detector_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.detector.setup_logging", lambda config: None)
+    monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
+    path = tmp_path / "absent.pth"
+    detector = Detector(make_config(inference={"checkpoint": str(path)}))
+    detector._model.wait(60)
+    status = await detector.status()
+    assert (status.state, status.reason, status.checkpoint_path) == ("failed", "checkpoint_missing", str(path))
+    assert isinstance(await detector.score(make_clips()), ModelNotReadyError)
+    detector.check_health()
+
+
+def test_the_warm_up_clip_has_the_shapes_of_a_real_one() -> None:
+    config = make_config(dataset={"video": {"temporal_window": 3, "frame_rate": 6.0}, "face": {"size": 48}})
+    clip = served_model.blank_clip(config)
+    assert clip.frames is not None
+    assert clip.wave is not None
+    assert (clip.frames.shape, clip.wave.shape) == ((3, 48, 48, 3), (8000,))
+    assert np.allclose(clip.times, [0, 1 / 6, 2 / 6])
+
+
+@pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 4)], ids=["configured", "half of the CPUs"])
+def test_a_model_is_loaded_warm_and_with_its_threads(
+    monkeypatch: pytest.MonkeyPatch, threads: int | None, expected: int
+) -> None:
+    counts: list[int] = []
+    monkeypatch.setattr(torch, "set_num_threads", counts.append)
+    monkeypatch.setattr(served_model, "available_cpus", lambda: 8)
+    config = make_config(
+        inference={"threads": threads, "device": "auto"},
+        dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
+        model={"video": {"pretrained": False, "backbone": "test_vit"}, "fusion": {"hidden_dim": 8}},
+    )
+    loaded = served_model.load(config)
+    assert counts == [expected]
+    assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    (score,) = loaded.score([served_model.blank_clip(config)])
+    assert None not in (score.video, score.audio)

@@ -1,0 +1,113 @@
+"""The table of problems, in code, in the OpenAPI page and in the documentation."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aura_model.errors import MEDIA_ERRORS
+from deployments.ingress import PREDICT_CODES, build_api
+from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError, code_of_status, problem_body, problem_response
+from tests.deployments.conftest import FakeBackend, make_config
+
+DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", re.MULTILINE)
+
+
+@pytest.fixture(scope="module")
+def openapi() -> dict[str, Any]:
+    return build_api(make_config(), FakeBackend()).openapi()
+
+
+def test_each_media_error_has_a_row_with_its_title() -> None:
+    assert {code: PROBLEMS[code].title for code in MEDIA_ERRORS} == dict(MEDIA_ERRORS)
+
+
+@pytest.mark.parametrize("code", sorted(MEDIA_ERRORS))
+def test_bad_media_is_the_callers_fault(code: str) -> None:
+    assert PROBLEMS[code].status == (413 if code == "file_too_large" else 422)
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEMS))
+def test_a_reply_says_everything(code: str) -> None:
+    reply = problem_response(code, "What happened.", "id-1")
+    problem = PROBLEMS[code]
+    assert reply.status_code == problem.status
+    assert reply.headers["content-type"] == MEDIA_TYPE
+    assert problem_body(code, "What happened.", "id-1").model_dump() == {
+        "type": f"urn:problem-type:aura:{code}",
+        "title": problem.title,
+        "status": problem.status,
+        "detail": "What happened.",
+        "code": code,
+        "instance": "id-1",
+    }
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEMS))
+def test_what_may_succeed_later_says_when(code: str) -> None:
+    header = problem_response(code, "", "id-1").headers.get("retry-after")
+    assert (header is not None) == (PROBLEMS[code].status == 503)
+
+
+def test_an_unknown_code_is_internal_and_says_nothing() -> None:
+    body = problem_body("invalid_config", "the secret path", "id-1")
+    assert (body.code, body.status) == ("internal", 500)
+    assert "secret" not in body.model_dump_json()
+
+
+def test_a_service_error_needs_a_code_of_the_table() -> None:
+    with pytest.raises(ValueError, match="unknown problem code"):
+        ServiceError("oops", "")
+
+
+@pytest.mark.parametrize(
+    ("status", "code"),
+    [
+        (400, "invalid_request"),
+        (404, "not_found"),
+        (405, "method_not_allowed"),
+        (413, "body_too_large"),
+        (422, "invalid_request"),
+        (500, "internal"),
+        (503, "internal"),
+    ],
+)
+def test_errors_of_the_framework(status: int, code: str) -> None:
+    assert code_of_status(status) == code
+
+
+def test_openapi_has_an_example_of_each_code(openapi: dict[str, Any]) -> None:
+    responses = openapi["paths"]["/predict"]["post"]["responses"]
+    documented = {
+        code: int(status)
+        for status, response in responses.items()
+        for code in response["content"].get(MEDIA_TYPE, {}).get("examples", {})
+    }
+    assert documented == {code: PROBLEMS[code].status for code in PREDICT_CODES}
+
+
+def test_openapi_examples_are_what_the_service_says(openapi: dict[str, Any]) -> None:
+    for response in openapi["paths"]["/predict"]["post"]["responses"].values():
+        for code, example in response["content"].get(MEDIA_TYPE, {}).get("examples", {}).items():
+            body = problem_body(code, PROBLEMS[code].title, example["value"]["instance"])
+            assert example["value"] == body.model_dump()
+
+
+def test_every_code_belongs_to_predict_or_to_the_router() -> None:
+    assert set(PROBLEMS) - set(PREDICT_CODES) == {"not_found", "method_not_allowed"}
+
+
+def test_openapi_shows_both_forms_of_the_body_and_a_real_answer(openapi: dict[str, Any]) -> None:
+    operation = openapi["paths"]["/predict"]["post"]
+    content = operation["requestBody"]["content"]
+    assert content["application/json"]["schema"]["required"] == ["video_url"]
+    assert content["multipart/form-data"]["schema"]["required"] == ["file"]
+    assert operation["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Analysis")
+    assert openapi["components"]["schemas"]["Analysis"]["examples"][0]["verdict"] == "fake"
+
+
+def test_the_documentation_has_the_same_table() -> None:
+    rows = {code: (int(status), title) for code, status, title in ROW.findall(DOCS.read_text(encoding="utf-8"))}
+    assert rows == {code: (problem.status, problem.title) for code, problem in PROBLEMS.items()}
