@@ -1,6 +1,5 @@
 """What one Ray Train worker does: epochs of training steps, validation over all workers, reports."""
 
-import math
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
@@ -24,7 +23,7 @@ from training.plan import ExtractorPlan
 from training.rows import Row, clip_from_row
 from training.tally import Tally, all_skips, training_metrics
 from training.team import Team
-from training.validation import Prediction, validation_metrics
+from training.validation import Prediction, auc_of, validation_metrics
 
 
 @dataclass(frozen=True)
@@ -103,9 +102,7 @@ def _report(config: Config, team: Team, learner: Learner, metrics: dict[str, Any
     with TemporaryDirectory() as folder:
         checkpoint = None
         if team.rank == 0:
-            path = Path(folder) / checkpoint_name(
-                metrics["epoch"], math.nan if metrics["val_auc"] is None else metrics["val_auc"]
-            )
+            path = Path(folder) / checkpoint_name(metrics["epoch"], auc_of(metrics))
             save_checkpoint(path, learner.model, config, metrics["epoch"], metrics, optimizer=learner.optimizer)
             checkpoint = ray.train.Checkpoint.from_directory(folder)
         ray.train.report(metrics, checkpoint=checkpoint)

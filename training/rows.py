@@ -141,7 +141,7 @@ def _arrays(clip: Clip, shape: ClipShape) -> Row:
         "has_video": clip.frames is not None,
         "has_audio": clip.wave is not None,
     }
-    if clip.frames is not None and clip.boxes is not None and clip.landmarks is not None:
+    if clip.frames is not None:
         row["frames"] = _checked(clip.frames, (shape.frames, shape.size, shape.size, 3))
         row["boxes"] = _checked(clip.boxes, (shape.frames, 4))
         row["landmarks"] = _checked(clip.landmarks, (shape.frames, 5, 2))
@@ -150,7 +150,8 @@ def _arrays(clip: Clip, shape: ClipShape) -> Row:
     return row
 
 
-def _checked(array: npt.NDArray[Any], shape: tuple[int, ...]) -> npt.NDArray[Any]:
-    if array.shape != shape:
-        raise ValueError(f"a clip's array has the shape {array.shape}; the configuration says {shape}")
+def _checked(array: npt.NDArray[Any] | None, shape: tuple[int, ...]) -> npt.NDArray[Any]:
+    if array is None or array.shape != shape:
+        found = "is missing" if array is None else f"has the shape {array.shape}"
+        raise ValueError(f"an array of a clip {found}; the configuration says {shape}")
     return array

@@ -1,6 +1,7 @@
 """One training run on a Ray cluster: plan, fit, and the one file that comes out of it."""
 
 import logging
+import math
 import os
 import secrets
 import shutil
@@ -38,6 +39,7 @@ from training.manifest import Sample
 from training.plan import WorkerPlan, plan_workers
 from training.progress import EpochLog, epoch_line, follow
 from training.tally import TrainingError
+from training.validation import auc_of
 
 Say = Callable[[str], None]
 
@@ -91,16 +93,30 @@ def ray_cluster(local: bool) -> Iterator[None]:
     """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; always the latter where `local`."""
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
-    ray.init(
-        address="local" if local else None,
-        include_dashboard=False if local else None,
-        log_to_driver=False,
-        logging_level=logging.WARNING,
-    )
     try:
+        with _uninterrupted():
+            ray.init(
+                address="local" if local else None,
+                include_dashboard=False if local else None,
+                log_to_driver=False,
+                logging_level=logging.WARNING,
+            )
         yield
     finally:
         ray.shutdown()
+
+
+@contextmanager
+def _uninterrupted() -> Iterator[None]:
+    """Hold Ctrl-C back until the block has ended: breaking off Ray's start crashes the process."""
+    held: list[int] = []
+    handler = signal.signal(signal.SIGINT, lambda number, _: held.append(number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if held:
+        raise KeyboardInterrupt
 
 
 def _trainer(job: Job, plan: WorkerPlan, name: str, storage: Path, log: Path) -> TorchTrainer:
@@ -168,8 +184,8 @@ def _cause(error: TrainingFailedError) -> TrainingError:
 
 
 def _export(result: Result, output: Path, target: Path | None) -> Outcome:
-    checkpoint, metrics = _best(result)
-    path = target or output / checkpoint_name(metrics["epoch"], _rank(metrics), best=True)
+    checkpoint, metrics = max(result.best_checkpoints or [], key=_rank)
+    path = target or output / checkpoint_name(metrics["epoch"], auc_of(metrics), best=True)
     with (
         checkpoint.as_directory() as folder,
         next(Path(folder).glob("*.pth")).open("rb") as source,
@@ -179,10 +195,7 @@ def _export(result: Result, output: Path, target: Path | None) -> Outcome:
     return Outcome(path, metrics)
 
 
-def _best(result: Result) -> tuple[Checkpoint, dict[str, Any]]:
-    return max(result.best_checkpoints or [], key=lambda pair: (_rank(pair[1]), pair[1]["epoch"]))
-
-
-def _rank(metrics: Mapping[str, Any]) -> float:
-    auc = metrics["val_auc"]
-    return -1.0 if auc is None else float(auc)
+def _rank(kept: tuple[Checkpoint, Mapping[str, Any]]) -> tuple[bool, float, int]:
+    """Higher is better: a known AUC before an unknown one, then the later epoch."""
+    auc = auc_of(kept[1])
+    return not math.isnan(auc), 0.0 if math.isnan(auc) else auc, kept[1]["epoch"]

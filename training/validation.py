@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,6 +42,11 @@ def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, Any]:
         raise TrainingError("diverged", "a validation score is not a number; lower training.learning_rate")
     figures = compute_metrics(*video_scores(predictions))
     return {"val_auc": figures["auc"], "val_clips": len(predictions), "val": figures}
+
+
+def auc_of(metrics: Mapping[str, Any]) -> float:
+    """The validation AUC of an epoch's metrics; not a number where it is undefined."""
+    return math.nan if metrics["val_auc"] is None else float(metrics["val_auc"])
 
 
 def video_scores(predictions: Sequence[Prediction]) -> tuple[list[int], list[float]]:

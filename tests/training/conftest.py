@@ -1,0 +1,80 @@
+"""Clips, rows and samples in the shape of a configuration whose model runs in milliseconds."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aura_model.clips import Clip, Clips
+from aura_model.config import Config, load_config
+from aura_model.media import MediaInfo
+from training.manifest import Sample
+
+TINY = (
+    "model.video.backbone=test_efficientnet",
+    "model.video.pretrained=false",
+    "model.fusion.hidden_dim=16",
+    "model.fusion.dropout=0",
+    "dataset.face.size=64",
+    "dataset.video.temporal_window=2",
+)
+FRAMES, SIDE, SAMPLES = 2, 64, 4000
+
+MEDIA = MediaInfo(
+    sha256="0" * 64,
+    bytes=5,
+    container="mp4",
+    duration=2.0,
+    width=64,
+    height=48,
+    fps=8.0,
+    rotation=0,
+    video_codec="h264",
+    audio_codec="aac",
+)
+
+
+@pytest.fixture(scope="session")
+def make_config() -> Callable[..., Config]:
+    """A tiny configuration; further overrides as `section.key=value`."""
+    return lambda *overrides: load_config(env={}, overrides=(*TINY, *overrides))
+
+
+@pytest.fixture(scope="session")
+def config(make_config: Callable[..., Config]) -> Config:
+    return make_config()
+
+
+@pytest.fixture(scope="session")
+def make_clip() -> Callable[..., Clip]:
+    def build(seed: int = 0, video: bool = True, audio: bool = True, track_id: int = 0) -> Clip:
+        rng = np.random.default_rng(seed)
+        return Clip(
+            times=seed + np.arange(FRAMES) / 8.0,
+            seconds=FRAMES / 8.0,
+            frames=rng.integers(0, 256, (FRAMES, SIDE, SIDE, 3), dtype=np.uint8) if video else None,
+            boxes=rng.random((FRAMES, 4), dtype=np.float32) if video else None,
+            landmarks=SIDE * rng.random((FRAMES, 5, 2), dtype=np.float32) if video else None,
+            track_id=track_id if video else None,
+            wave=(0.1 * rng.standard_normal(SAMPLES)).astype(np.float32) if audio else None,
+        )
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_clips() -> Callable[..., Clips]:
+    def build(*clips: Clip, notes: tuple[str, ...] = ()) -> Clips:
+        return Clips(clips, MEDIA, notes, {"open": 0.1})
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_sample() -> Callable[..., Sample]:
+    def build(video_id: str, label: int = 0, split: Any = "train") -> Sample:
+        return Sample(video_id, label, split, Path(f"{video_id}.mp4"))
+
+    return build

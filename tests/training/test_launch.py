@@ -1,0 +1,207 @@
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from aura_model.config import load_config
+from training import launch
+from training.launch import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
+from training.tally import TrainingError
+
+OPTIONS = {
+    "--help",
+    "--config",
+    "--data-root",
+    "--manifest",
+    "--num-workers",
+    "--epochs",
+    "--batch-size",
+    "--device",
+    "--debug",
+    "--set",
+}
+
+
+def configured(*arguments: str) -> Any:
+    return load_config(env={}, overrides=overrides_of(parser().parse_args(arguments)))
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
+    """The runs that were started, none of which needs Ray."""
+    from training import run as module
+
+    started: list[dict[str, Any]] = []
+
+    @contextmanager
+    def no_cluster(local: bool) -> Iterator[None]:
+        started.append({"local": local})
+        yield
+
+    def train(config: Any, samples: Any, storage: Path, target: Path | None, say: Callable[[str], None]) -> Any:
+        started[-1] |= {"config": config, "samples": samples, "storage": storage, "target": target}
+        say("a line")
+        return module.Outcome(target or storage / "best.pth", {})
+
+    monkeypatch.setattr(module, "ray_cluster", no_cluster)
+    monkeypatch.setattr(module, "run_training", train)
+    return started
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    for split in ("train", "val"):
+        for number in range(6):
+            folder = tmp_path / "set" / split / f"{split}{number}"
+            folder.mkdir(parents=True)
+            (folder / "video.mp4").write_bytes(b"x")
+            (folder / "meta.json").write_text(json.dumps({"label": number % 2}))
+    return tmp_path / "set"
+
+
+def test_the_options_are_these() -> None:
+    found = {name for action in parser()._actions for name in action.option_strings if name.startswith("--")}
+    assert found == OPTIONS
+
+
+def test_every_option_reaches_the_configuration() -> None:
+    config = configured(
+        "--num-workers", "8", "--epochs", "3", "--batch-size", "5", "--device", "cuda", "--set", "seed=9"
+    )
+    assert (config.training.num_workers, config.training.epochs, config.training.batch_size) == (8, 3, 5)
+    assert (config.training.device, config.seed) == ("cuda", 9)
+    assert configured("--manifest", "a: b, [c].csv").dataset.manifest == Path("a: b, [c].csv")
+
+
+def test_a_named_folder_wins_over_a_configured_manifest(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    file.write_text("dataset: {manifest: list.csv}\n")
+    arguments = parser().parse_args(["--config", str(file), "--data-root", "here"])
+    dataset = load_config(arguments.config, env={}, overrides=overrides_of(arguments)).dataset
+    assert (dataset.data_root, dataset.manifest) == (Path("here"), None)
+
+
+def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
+    config = configured("--debug")
+    assert (config.training.epochs, config.training.num_workers, config.training.device) == (1, 1, "cpu")
+    config = configured("--debug", "--num-workers", "8", "--epochs", "2", "--set", "training.batch_size=3")
+    assert (config.training.epochs, config.training.num_workers, config.training.batch_size) == (2, 8, 3)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["--set", "training.epoch=3"], "training.epoch: unknown key"),
+        (["--set", "training.epochs"], "section.key=value"),
+        (["--epochs", "0"], "training.epochs"),
+        (["--num-workers", "-1"], "training.num_workers"),
+        (["--device", "tpu"], "training.device"),
+        (["--config", "gone.yaml"], "gone.yaml"),
+        (["--data-root", "gone"], "gone is not a folder"),
+        (["--debug", "--data-root", "gone"], "gone is not a folder"),
+        (["--manifest", "gone.csv"], "gone.csv"),
+        ([], "data is not a folder"),
+    ],
+)
+def test_a_bad_run_is_refused_before_any_work(
+    run: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(arguments) == EXIT_REFUSED
+    assert said in capsys.readouterr().out
+    assert run == []
+
+
+def test_unusable_data_are_refused(run: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for meta in data.glob("train/*/meta.json"):
+        meta.write_text('{"label": "fake"}')
+    assert main(["--data-root", str(data)]) == EXIT_REFUSED
+    assert "all 6 training videos are fake" in capsys.readouterr().out
+    assert run == []
+
+
+def test_a_run_keeps_its_files_below_the_output_folder(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--data-root", str(data), "--set", f"training.output={tmp_path / 'out'}"]) == 0
+    (started,) = run
+    assert (started["local"], started["target"]) == (False, None)
+    assert started["storage"] == tmp_path / "out" / "runs"
+    assert len(started["samples"]) == 12
+    assert str(tmp_path / "out" / "runs" / "best.pth") in capsys.readouterr().out
+
+
+def test_a_debug_run_stays_on_this_machine_and_leaves_one_file(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path
+) -> None:
+    assert main(["--debug", "--data-root", str(data), "--set", f"training.output={tmp_path / 'out'}"]) == 0
+    (started,) = run
+    assert (started["local"], started["target"]) == (True, tmp_path / "out" / "debug.pth")
+    assert sum(sample.split == "train" for sample in started["samples"]) == 4
+    assert not started["storage"].exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_debug_run_without_data_makes_some(
+    run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["--debug"]) == 0
+    assert [sample.split for sample in run[0]["samples"]].count("train") == 4
+
+
+def test_a_debug_run_without_data_and_media_is_refused(
+    run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def missing(root: Path) -> None:
+        raise FileNotFoundError(2, "No such file", "media/talking_face.mp4")
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(launch, "make_debug_set", missing)
+    assert main(["--debug"]) == EXIT_REFUSED
+    assert "media/talking_face.mp4 is not there: name a data set" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (TrainingError("diverged", "the loss is nan [1]"), EXIT_FAILED, "training failed: the loss is nan [1]"),
+        (KeyboardInterrupt(), EXIT_INTERRUPTED, "interrupted"),
+    ],
+)
+def test_the_exit_status_says_how_a_run_ended(
+    run: list[dict[str, Any]],
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    error: BaseException,
+    status: int,
+    said: str,
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("training.run.run_training", fail)
+    assert main(["--data-root", str(data)]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_help_needs_neither_ray_nor_torch() -> None:
+    script = Path(launch.__file__)
+    code = (
+        f"import sys, runpy; sys.argv = ['launch.py', '--help']; sys.path[0] = {str(script.parent)!r}\n"
+        f"try: runpy.run_path({str(script)!r}, run_name='__main__')\n"
+        "except SystemExit: print('ray' in sys.modules, 'torch' in sys.modules)"
+    )
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.splitlines()[-1] == "False False"
