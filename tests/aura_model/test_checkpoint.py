@@ -301,6 +301,9 @@ def test_code_in_a_file_is_refused_and_not_run(
     path.write_bytes(written(dict.fromkeys(REQUIRED) | {"metrics": mine} if hidden else mine))
     assert code_of(path) == "checkpoint_foreign"
     assert not target.exists()
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(path)
+    assert "weights_only" not in caught.value.detail, "torch's advice to allow code is not passed on"
     if not hidden and written is pickle.dumps:
         pickle.loads(path.read_bytes())
         assert target.exists(), "the pickle of this test must be one that runs code"

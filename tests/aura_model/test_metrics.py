@@ -77,6 +77,12 @@ def test_the_false_positive_rate_is_the_least_at_any_threshold_that_finds_enough
     assert compute_fpr_at_tpr(labels, scores, tpr) == pytest.approx(min(rates))
 
 
+def test_no_threshold_is_skipped_on_a_straight_stretch_of_the_curve() -> None:
+    labels = [1, 1, 1, 0, 1, 0, 0, 0]
+    scores = [0.9, 0.9, 0.8, 0.8, 0.7, 0.7, 0.1, 0.1]  # ROC: (0, 1/2), (1/4, 3/4), (1/2, 1)
+    assert compute_fpr_at_tpr(labels, scores, tpr=0.75) == 0.25
+
+
 def test_nineteen_of_twenty_are_ninety_five_percent() -> None:
     labels = [1] * 20 + [0] * 10
     scores = [0.9] * 19 + [0.1] + [0.5] * 10
