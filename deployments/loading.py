@@ -90,5 +90,5 @@ class LoadingModel:
 
 
 def not_ready(status: ModelStatus) -> ModelNotReadyError:
-    """The error that says why the model cannot answer."""
-    return ModelNotReadyError("model_not_ready", f"{status.reason}: {status.detail}")
+    """The error that says why the model cannot answer; the detail, which may name files of ours, is for operators."""
+    return ModelNotReadyError("model_not_ready", f"The model is not ready ({status.reason}); see /health/ready.")

@@ -341,7 +341,7 @@ async def test_a_model_that_is_not_ready(backend: FakeBackend) -> None:
     async with client_of(make_config(), backend) as client:
         reply = await upload(client)
     body = assert_problem(reply, "model_not_ready")
-    assert body["detail"] == "checkpoint_missing: There is no file."
+    assert body["detail"] == "The model is not ready (checkpoint_missing); see /health/ready."
     assert "retry-after" in reply.headers
     assert backend.media == []
 
