@@ -18,10 +18,13 @@ from aura_model.config import Config, ModelConfig, parse_config
 from aura_model.device import resolve_device
 from aura_model.encoders import AudioEncoder, Encoded, VideoEncoder
 from aura_model.errors import CheckpointError, ConfigError
+from aura_model.folding import fold_batch_norms
 from aura_model.fusion import Modality, build_fusion
 from aura_model.losses import TemporalConsistencyLoss
 
 NAME = "multimodal_v1"
+FOLD_WINDOWS = 64
+"""Windows of sound in the example that is run once to see the layers in order."""
 REBUILDS = (
     "model",
     "dataset.video.frame_rate",
@@ -248,8 +251,16 @@ def load_for_inference(checkpoint: Path | None, config: Config, device: str) -> 
     """
     target = resolve_device(device)
     loaded = _untrained(config) if checkpoint is None else _trained(read_checkpoint(checkpoint), config)
-    loaded.model.eval().requires_grad_(False).to(target)
+    _speed_up(loaded.model.eval(), loaded.config.dataset.face.size)
+    loaded.model.requires_grad_(False).to(target)
     return loaded
+
+
+def _speed_up(model: MultimodalModel, size: int) -> None:
+    """Fold batch normalisations away, which takes about a third off a forward pass on the CPU."""
+    model.video.backbone.net = fold_batch_norms(model.video.backbone.net, torch.zeros(1, 3, size, size))
+    audio = model.config.audio
+    model.audio.convs = fold_batch_norms(model.audio.convs, torch.zeros(1, 1, audio.n_mels, FOLD_WINDOWS))
 
 
 def _untrained(config: Config) -> LoadedModel:

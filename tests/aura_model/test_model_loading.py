@@ -97,7 +97,7 @@ def test_what_was_saved_gives_the_same_logits(
     built = saved(tmp_path / "a.pth", config)
     loaded = load_for_inference(tmp_path / "a.pth", config, "cpu")
     built.requires_grad_(False)  # torch picks another attention kernel for weights with gradients
-    assert torch.equal(loaded.model(*batch()), built(*batch()))
+    torch.testing.assert_close(loaded.model(*batch()), built(*batch()), rtol=0, atol=1e-5)
 
 
 def test_the_version_is_that_of_the_file(tiny_config: MakeConfig, tmp_path: Path) -> None:
