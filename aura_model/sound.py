@@ -1,5 +1,7 @@
 """The sound of given spans of time: mono, 16 kHz, float32, aligned with the frames by the container's clock."""
 
+from collections.abc import Iterable, Iterator
+
 import av
 import numpy as np
 import numpy.typing as npt
@@ -12,6 +14,11 @@ from aura_model.media import AUDIO_CODECS, Media, Track
 SAMPLE_RATE = 16000
 PREROLL = 0.2
 """Seconds decoded before a span, for codecs whose packets overlap."""
+JITTER = 0.015
+"""Seconds by which a timestamp may miss the end of the sound before it; more is a gap. Containers round to 1 ms and
+worse, and a packet lasts 20 ms or more."""
+MIX = {"rematrix_maxval": "1.0"}
+"""Channels are averaged; without this, the same sound in both would come out 3 dB louder and clip."""
 
 
 class SoundReader:
@@ -24,44 +31,82 @@ class SoundReader:
         self._start = media.start
         self._context = media.audio.stream.codec_context
         self._context.options = {"codec_whitelist": ",".join(sorted(AUDIO_CODECS))}
-        self._times = _packet_times(self._track, self._start)
+        self._times = _packet_times(self._track, self._start, media.duration)
 
     def span(self, start: float, seconds: float) -> npt.NDArray[np.float32] | None:
         """[S] samples in -1..1 from `start` s on, silence where the stream has none; None if nothing decodes."""
         wave = np.zeros(round(seconds * SAMPLE_RATE), dtype=np.float32)
-        first, last = np.searchsorted(self._times, [start - PREROLL, start + seconds])
-        resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE)
-        found = False
+        runs = _runs(self._frames(start - PREROLL, start + seconds))
+        found = [_overlay(wave, run.samples(), round((run.start - start) * SAMPLE_RATE)) for run in runs]
+        return wave if any(found) else None
+
+    def _frames(self, start: float, end: float) -> Iterator[tuple[float, AudioFrame]]:
+        """Decoded frames and their times, from a little before `start` to a little after `end`."""
+        first, last = np.searchsorted(self._times, [start, end])
         self._context.flush_buffers()
-        for packet in [*self._track.packets[max(0, first - 1) : last + 1], None]:
+        time = -np.inf
+        for index in range(max(0, first - 1), last + 2):
+            packet = self._track.packets[index] if index <= last and index < len(self._times) else None
+            time = self._times[index] if packet else time
             for frame in self._decode(packet):
-                found |= self._place(wave, start, frame, resampler)
-        return wave if found else None
+                stamp = frame.pts
+                yield time if stamp is None else float(stamp * self._track.time_base) - self._start, frame
 
     def _decode(self, packet: "av.Packet[AudioStream] | None") -> list[AudioFrame]:
         try:
             return self._context.decode(packet)
+        except MemoryError:
+            raise
         except av.FFmpegError:
             return []
 
-    def _place(self, wave: npt.NDArray[np.float32], start: float, frame: AudioFrame, resampler: AudioResampler) -> bool:
-        """Write a decoded frame where it belongs in the span; whether any sample fell inside."""
-        if frame.pts is None:
-            return False
-        offset = float(frame.pts * self._track.time_base) - self._start - start
+
+class _Run:
+    """Decoded frames of one kind, one after the other without a gap."""
+
+    def __init__(self, start: float, frame: AudioFrame) -> None:
+        self.start = self.end = start
+        self.frames: list[AudioFrame] = []
+        self.append(frame)
+
+    def append(self, frame: AudioFrame) -> None:
+        self.frames.append(frame)
+        self.end += frame.samples / frame.sample_rate
+
+    def goes_on(self, time: float, frame: AudioFrame) -> bool:
+        """Whether `frame`, at `time`, continues this run."""
+        return abs(time - self.end) < JITTER and _kind(frame) == _kind(self.frames[-1])
+
+    def samples(self) -> npt.NDArray[np.float32]:
+        """[n] mono at 16 kHz, resampled as one piece: frame by frame, each seam would click."""
+        resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE, options=MIX)
         try:
-            pieces = resampler.resample(frame)
-        except av.FFmpegError:
-            return False
-        inside = False
-        for piece in pieces:
-            samples = piece.to_ndarray()[0]
-            inside |= _overlay(wave, samples, round(offset * SAMPLE_RATE))
-            offset += len(samples) / SAMPLE_RATE
-        return inside
+            pieces = [piece for frame in [*self.frames, None] for piece in resampler.resample(frame) if piece]
+        except av.FFmpegError:  # an absurd rate, or channels that nobody knows how to mix
+            return np.zeros(0, dtype=np.float32)
+        return np.concatenate([np.zeros(0, dtype=np.float32), *(piece.to_ndarray()[0] for piece in pieces)])
+
+
+def _kind(frame: AudioFrame) -> tuple[str, str, int]:
+    return frame.format.name, frame.layout.name, frame.sample_rate
+
+
+def _runs(frames: Iterable[tuple[float, AudioFrame]]) -> Iterator[_Run]:
+    """Join frames until the clock jumps or their kind changes."""
+    run: _Run | None = None
+    for time, frame in frames:
+        if run and run.goes_on(time, frame):
+            run.append(frame)
+            continue
+        if run:
+            yield run
+        run = _Run(time, frame)
+    if run:
+        yield run
 
 
 def _overlay(wave: npt.NDArray[np.float32], samples: npt.NDArray[np.float32], at: int) -> bool:
+    """Write samples where they belong in the span; whether any fell inside."""
     begin, end = max(0, at), min(len(wave), at + len(samples))
     if begin >= end:
         return False
@@ -69,8 +114,10 @@ def _overlay(wave: npt.NDArray[np.float32], samples: npt.NDArray[np.float32], at
     return True
 
 
-def _packet_times(track: Track[AudioStream], start: float) -> npt.NDArray[np.float64]:
-    """[n] rising times of the packets; a packet without a timestamp takes its predecessor's."""
+def _packet_times(track: Track[AudioStream], start: float, duration: float) -> npt.NDArray[np.float64]:
+    """[n] rising times of the packets, seconds: one without a timestamp takes its predecessor's; evenly without any."""
     times = [track.time(packet) for packet in track.packets]
     known = np.array([np.nan if time is None else time - start for time in times], dtype=np.float64)
-    return np.maximum.accumulate(np.nan_to_num(known, nan=-np.inf)) if len(known) else known
+    if np.all(np.isnan(known)):
+        return np.linspace(0, duration, len(known), endpoint=False)
+    return np.maximum.accumulate(np.nan_to_num(known, nan=-np.inf))
