@@ -5,25 +5,29 @@ checked before the first frame is decoded. Formats, codecs and frame size are li
 """
 
 import hashlib
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import TYPE_CHECKING, Any, BinaryIO, Generic, TypeVar
+from itertools import islice
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, TypeVar
 
 import av
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.stream import VideoStream
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from aura_model.config import LimitsConfig
+from aura_model.config import LimitsConfig, NonNegative
 from aura_model.errors import MediaError
+from aura_model.stills import HEIF_BRANDS, JPEG, is_animated, still_size
 
 STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
 VIDEOS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv"})
 SOUNDS = frozenset({"ogg", "wav", "mp3", "flac", "aac"})
+CLAIMS_BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
+"""Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
 CONTAINERS = ",".join(sorted(STILLS | VIDEOS | SOUNDS))
 VIDEO_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
@@ -31,7 +35,8 @@ VIDEO_CODECS = frozenset(
 STILL_CODECS = frozenset({"mjpeg", "png", "webp"})
 AUDIO_CODECS = frozenset(
     {"aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis", "flac", "ac3", "eac3", "amrnb", "amrwb"}
-    | {"alac", "pcm_s16le", "pcm_s16be", "pcm_s24le", "pcm_s32le", "pcm_f32le", "pcm_u8", "pcm_alaw", "pcm_mulaw"}
+    | {"alac", "adpcm_ima_wav", "adpcm_ms", "pcm_alaw", "pcm_f32be", "pcm_f32le", "pcm_f64le", "pcm_mulaw", "pcm_s16be"}
+    | {"pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8"}
 )
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -39,12 +44,15 @@ if TYPE_CHECKING:
 S = TypeVar("S", VideoStream, AudioStream)
 
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
-WEBP_ANIMATION = 0x02
-"""The bit of a WebP file's feature flags (byte 20) that announces several frames."""
 REORDER = 64
 """Packets whose presentation may come in another order than their decoding (H.264 allows 16)."""
 AUDIO_PACKETS_PER_FRAME = 10
 """Sound may have this many packets for each video frame that the limits allow."""
+MISSING_SECONDS, MISSING_SHARE, MISSING_PACKETS = 0.25, 0.05, 2.0
+"""A file that is shorter than its header claims by more than the largest of these is truncated."""
+
+Count = Annotated[int, Field(ge=0)]
+Name = Annotated[str, Field(max_length=100)]
 
 
 class MediaInfo(BaseModel):
@@ -52,19 +60,19 @@ class MediaInfo(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    sha256: str
-    bytes: int
-    container: str
-    duration: float
+    sha256: Name
+    bytes: Count
+    container: Name
+    duration: NonNegative
     """Seconds from the first to the last presented moment; 0 for a still."""
-    width: int
+    width: Count
     """Pixels as displayed, after rotation; 0 without video."""
-    height: int
-    fps: float
-    rotation: int
+    height: Count
+    fps: NonNegative
+    rotation: Count
     """Clockwise degrees that were applied for display: 0, 90, 180 or 270."""
-    video_codec: str | None
-    audio_codec: str | None
+    video_codec: Name | None
+    audio_codec: Name | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +100,30 @@ class Track(Generic[S]):
     @property
     def start(self) -> float | None:
         """The first presentation time, seconds of the container's clock; None without timestamps."""
-        times = (self.time(packet) for packet in self.packets[:REORDER])
+        times = (self.time(packet) for packet in _presented(self.packets))
         return min((time for time in times if time is not None), default=None)
 
     @property
     def end(self) -> float | None:
         """The end of the last presented packet, seconds of the container's clock; None without timestamps."""
-        ends = ((self.time(p), float((p.duration or 0) * self.time_base)) for p in self.packets[-REORDER:])
+        ends = ((self.time(p), float((p.duration or 0) * self.time_base)) for p in _presented(reversed(self.packets)))
         return max((time + length for time, length in ends if time is not None), default=None)
 
     @property
     def span(self) -> float | None:
         """Seconds from start to end; None without timestamps."""
         start, end = self.start, self.end
-        return None if start is None or end is None else end - start
+        return None if start is None or end is None else max(0.0, end - start)
+
+    @property
+    def count(self) -> int:
+        """Packets that are presented; those that an edit list cuts away are decoded only."""
+        return sum(not packet.is_discard for packet in self.packets)
+
+
+def _presented(packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """The first packets that an edit list leaves, as many as may stand out of order."""
+    return islice((packet for packet in packets if not packet.is_discard), REORDER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -139,7 +157,7 @@ class Media:
         if self.video is None or self.still:
             return 0.0
         span = self.video.span or self.duration
-        return len(self.video.packets) / span if span > 0 else 0.0
+        return self.video.count / span if span > 0 else 0.0
 
 
 @contextmanager
@@ -150,9 +168,9 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
         MediaError: the bytes are no media, of a kind that is not accepted, or beyond the limits.
     """
     size = file.seek(0, 2)
-    _check_bytes(file, size, limits)
+    head = _check_bytes(file, size, limits)
     digest = _sha256(file)
-    with _open(file, limits) as container:
+    with _open(file, head, limits) as container:
         _check_streams(container, limits)
         video, audio = _choose_video(container), _choose_audio(container)
         if video is None and audio is None:
@@ -161,8 +179,11 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
         sound = Track(audio, []) if audio else None
         _check_video(container, video, limits)
         _check_duration(_claimed(container), limits)
-        _read_packets(container, picture, sound, limits)
-        duration = _duration(container, picture, sound)
+        tracks = [track for track in (picture, sound) if track]
+        _read_packets(container, tracks, limits)
+        if picture and container.format.name in STILLS:
+            _keep_one(picture, limits)
+        duration = _duration(container, tracks)
         _check_duration(duration, limits)
         yield Media(
             sha256=digest,
@@ -171,11 +192,12 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
             video=picture,
             audio=sound,
             duration=duration,
-            truncated=_claimed(container) > duration + max(0.5, 0.05 * duration),
+            truncated=_is_cut(container, tracks),
         )
 
 
-def _check_bytes(file: BinaryIO, size: int, limits: LimitsConfig) -> None:
+def _check_bytes(file: BinaryIO, size: int, limits: LimitsConfig) -> bytes:
+    """Refuse what the size or the first bytes rule out; returns those."""
     if size == 0:
         raise MediaError("empty_file", "The file is empty; send the bytes of a video, a still or a sound file.")
     if size > limits.max_bytes:
@@ -184,8 +206,11 @@ def _check_bytes(file: BinaryIO, size: int, limits: LimitsConfig) -> None:
     head = file.read(32)
     if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(PLAYLISTS):
         raise MediaError("invalid_video", "This is a playlist or a description; send the media file itself.")
-    if head[8:16] == b"WEBPVP8X" and head[20] & WEBP_ANIMATION:
+    if is_animated(head):
         raise MediaError("unsupported_container", "Animated WebP is not accepted; send a video.")
+    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
+        raise MediaError("unsupported_container", "HEIC and AVIF pictures are not accepted; send JPEG, PNG or WebP.")
+    return head
 
 
 def _sha256(file: BinaryIO) -> str:
@@ -197,15 +222,17 @@ def _sha256(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _open(file: BinaryIO, limits: LimitsConfig) -> InputContainer:
+def _open(file: BinaryIO, head: bytes, limits: LimitsConfig) -> InputContainer:
     options = {
         "format_whitelist": CONTAINERS,
         "protocol_whitelist": "",
         "codec_whitelist": "none",
         "max_streams": str(limits.max_streams),
     }
+    # A phone's photo may be followed by a second one, such as a gain map; by guessing that is a film of JPEGs.
+    name = "jpeg_pipe" if head.startswith(JPEG) else None
     try:
-        return av.open(_Nameless(file), mode="r", options=options, metadata_errors="replace")
+        return av.open(_Nameless(file), mode="r", format=name, options=options, metadata_errors="replace")
     except av.ArgumentError:
         raise MediaError("unsupported_container", "Send MP4, MOV, WebM, MKV, AVI, MPEG-TS or FLV.") from None
     except MemoryError:
@@ -231,11 +258,19 @@ def _check_streams(container: InputContainer, limits: LimitsConfig) -> None:
 
 
 def _choose_video(container: InputContainer) -> VideoStream | None:
-    """The largest moving picture; cover art is none."""
+    """The largest moving picture, one that can be decoded if there is any; cover art is none."""
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-    return max(
-        pictures, key=lambda s: s.codec_context.width * s.codec_context.height if s.codec_context else -1, default=None
-    )
+
+    def rank(stream: VideoStream) -> tuple[bool, int]:
+        context = stream.codec_context
+        return _is_accepted(container, stream), context.width * context.height if context else 0
+
+    return max(pictures, key=rank, default=None)
+
+
+def _is_accepted(container: InputContainer, stream: VideoStream) -> bool:
+    codecs = STILL_CODECS if container.format.name in STILLS else VIDEO_CODECS
+    return bool(stream.codec_context) and stream.codec_context.name in codecs
 
 
 def _choose_audio(container: InputContainer) -> AudioStream | None:
@@ -246,8 +281,8 @@ def _choose_audio(container: InputContainer) -> AudioStream | None:
 def _check_video(container: InputContainer, video: VideoStream | None, limits: LimitsConfig) -> None:
     if video is None:
         return
-    codec = video.codec_context.name if video.codec_context else "unknown"
-    if codec not in (STILL_CODECS if container.format.name in STILLS else VIDEO_CODECS):
+    if not _is_accepted(container, video):
+        codec = video.codec_context.name if video.codec_context else "unknown"
         raise MediaError("unsupported_codec", f"The video codec {codec} is not accepted; send H.264, HEVC, VP9 or AV1.")
     check_size(video.codec_context.width, video.codec_context.height, limits)
 
@@ -266,38 +301,67 @@ def check_size(width: int, height: int, limits: LimitsConfig) -> None:
         raise MediaError("resolution_too_small", f"Frames are {width}x{height}; send a video that shows a face.")
 
 
-def _read_packets(
-    container: InputContainer,
-    video: Track[VideoStream] | None,
-    audio: Track[AudioStream] | None,
-    limits: LimitsConfig,
-) -> None:
+def _read_packets(container: InputContainer, tracks: Sequence[Track[Any]], limits: LimitsConfig) -> None:
     """Fill the tracks; what was read before a damaged spot is kept, an empty track is refused by its decoder."""
-    tracks: dict[int, Track[Any]] = {track.stream.index: track for track in (video, audio) if track}
-    room = dict.fromkeys(tracks, limits.max_frames * AUDIO_PACKETS_PER_FRAME)
-    if video:
-        room[video.stream.index] = limits.max_frames
+    by_stream: dict[int, Track[Any]] = {track.stream.index: track for track in tracks}
+    room = {
+        index: limits.max_frames * (1 if isinstance(track.stream, VideoStream) else AUDIO_PACKETS_PER_FRAME)
+        for index, track in by_stream.items()
+    }
     spare = 2 * limits.max_bytes
-    with suppress(av.FFmpegError):
-        for packet in container.demux([track.stream for track in tracks.values()]):
-            index, spare = packet.stream.index, spare - packet.size
-            room[index] -= bool(packet.size)
-            if min(room[index], spare) < 0:
-                raise MediaError("too_many_frames", f"At most {limits.max_frames} frames are accepted.")
-            if packet.size:
-                tracks[index].packets.append(packet)
+    for packet in _intact(container.demux([track.stream for track in tracks])):
+        index, spare = packet.stream.index, spare - packet.size
+        room[index] -= bool(packet.size)
+        if min(room[index], spare) < 0:
+            raise MediaError("too_many_frames", f"At most {limits.max_frames} frames are accepted.")
+        if packet.size:
+            by_stream[index].packets.append(packet)
 
 
-def _duration(container: InputContainer, video: Track[VideoStream] | None, audio: Track[AudioStream] | None) -> float:
+def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """The packets before a damaged spot."""
+    try:
+        yield from packets
+    except MemoryError:
+        raise
+    except av.FFmpegError:
+        return
+
+
+def _keep_one(picture: Track[VideoStream], limits: LimitsConfig) -> None:
+    """A still is one picture; a photo's file may hold more, as a gain map or for depth."""
+    del picture.packets[1:]
+    for packet in picture.packets:
+        check_size(*still_size(memoryview(packet)), limits)
+
+
+def _duration(container: InputContainer, tracks: Sequence[Track[Any]]) -> float:
+    """Seconds from the first frame (the first sound without video) to the end of the longer track."""
     if container.format.name in STILLS:
         return 0.0
-    spans = [track.span for track in (video, audio) if track]
-    return max((span for span in spans if span is not None), default=_claimed(container))
+    start = next((track.start for track in tracks if track.start is not None), None)
+    ends = [track.end for track in tracks if track.end is not None]
+    return _claimed(container) if start is None else max(0.0, *(end - start for end in ends))
 
 
 def _claimed(container: InputContainer) -> float:
     """Seconds, as the header has it; 0 where it says nothing."""
     return (container.duration or 0) / av.time_base
+
+
+def _is_cut(container: InputContainer, tracks: Sequence[Track[Any]]) -> bool:
+    """Whether the header claims more than there is: for each track where it says so, else for the longest."""
+    if container.format.name in STILLS:
+        return False
+    if container.format.name in CLAIMS_BY_TRACK:
+        return any(_misses(float((t.stream.duration or 0) * t.time_base) - (t.span or 0.0), t) for t in tracks)
+    longest = max(tracks, key=lambda track: track.end or 0.0)
+    return longest.end is not None and _misses(_claimed(container) - longest.end, longest)
+
+
+def _misses(seconds: float, track: Track[Any]) -> bool:
+    span = track.span or 0.0
+    return seconds > max(MISSING_SECONDS, MISSING_SHARE * span, MISSING_PACKETS * span / max(1, track.count))
 
 
 def _check_duration(duration: float, limits: LimitsConfig) -> None:
