@@ -3,11 +3,13 @@
 import math
 from collections import deque
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.filter import Graph
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 from av.video.stream import VideoStream
@@ -19,7 +21,9 @@ from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, Track, check_siz
 EARLY = 1e-3
 """A frame counts as displayed this many seconds before its time, for rounded timestamps."""
 MAX_ERROR_SHARE = 0.8
-"""Above this share of packets that the decoder refuses, what it does return is garbage (as with encrypted video)."""
+"""Above this share of damaged packets and frames, what the decoder returns is garbage (as with encrypted video)."""
+UNKNOWN_SIDE_DATA = range(28, 40)
+"""FFmpeg's types of side data for which PyAV has no name; in 8.1, 31 is EXIF."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,28 @@ class Orientation:
 
 def orientation(frame: VideoFrame) -> Orientation:
     """Read the display matrix as FFmpeg's own players do: quarter turns and mirrors; any other angle is ignored."""
-    try:
-        entries: list[Any] = list(frame.side_data)
-    except ValueError:  # PyAV does not know every type of side data, EXIF for one
-        return _upright(-frame.rotation % 360, mirrored=False)
-    data = next((entry for entry in entries if entry.type.name == "DISPLAYMATRIX"), None)
+    data = next((entry for entry in _side_data(frame) if entry.type.name == "DISPLAYMATRIX"), None)
     if data is None:
         return Orientation(0, flip=False)
     a, b, _, c, d = (float(value) for value in np.frombuffer(bytes(data), dtype=np.int32)[:5])
     theta = math.degrees(math.atan2(b / (math.hypot(b, d) or 1), a / (math.hypot(a, c) or 1)))
     return _upright(round(theta) % 360, mirrored=a * d - b * c < 0)
+
+
+def _side_data(frame: VideoFrame) -> list[Any]:
+    """What goes with a frame, as far as PyAV knows its type: at an unknown one it would refuse the whole list."""
+    try:
+        return list(frame.side_data)
+    except ValueError:
+        graph = Graph()
+        graph.threads = 1
+        source = graph.add_buffer(
+            width=frame.width, height=frame.height, format=frame.format, time_base=frame.time_base or Fraction(1)
+        )
+        drops = [graph.add("sidedata", mode="delete", type=str(kind)) for kind in UNKNOWN_SIDE_DATA]
+        graph.link_nodes(source, *drops, graph.add("buffersink")).configure()
+        graph.vpush(frame)
+        return list(graph.vpull().side_data)
 
 
 def _upright(theta: int, *, mirrored: bool) -> Orientation:
@@ -59,7 +75,10 @@ def _upright(theta: int, *, mirrored: bool) -> Orientation:
 
 
 class FrameReader:
-    """Returns the frame on display at each of a rising sequence of moments; skips ahead to key frames."""
+    """Returns the frame on display at each of a rising sequence of moments; skips ahead to key frames.
+
+    A key frame from which decoding does not begin cleanly (as with intra refresh, or a wrong index) ends the skipping.
+    """
 
     def __init__(self, media: Media, limits: LimitsConfig, threads: int) -> None:
         if media.video is None:
@@ -71,6 +90,7 @@ class FrameReader:
         self._keys = _key_frames(self._track, self._start)
         self._context = _prepare(self._track, limits, threads)
         self._next_packet = 0
+        self._begun = 0
         self._decoded: deque[VideoFrame] = deque()
         self._ended = False
         self._ahead: tuple[float, VideoFrame] | None = None
@@ -80,10 +100,12 @@ class FrameReader:
         """Pixels as stored, of the first frame."""
         self.orientation = Orientation(0, flip=False)
         """How the first frame is turned for display."""
-        self.errors = 0
+        self.refused = 0
         """Packets that the decoder refused."""
         self.frames = 0
         """Frames that were decoded."""
+        self.marred = 0
+        """Frames among them that the decoder marked as damaged."""
 
     def at(self, time: float) -> VideoFrame:
         """The frame on display at `time` seconds; the first or the last one outside the video's span.
@@ -104,17 +126,31 @@ class FrameReader:
         return shown[1]
 
     @property
+    def damaged(self) -> bool:
+        """Whether anything that was read is damaged."""
+        return self.refused + self.marred > 0
+
+    @property
     def garbled(self) -> bool:
-        """Whether nearly every packet was refused, so that the frames mean nothing."""
-        return self.errors > MAX_ERROR_SHARE * max(1, self.errors + self.frames)
+        """Whether nearly everything that was read is damaged, so that the frames mean nothing."""
+        return self.refused + self.marred > MAX_ERROR_SHARE * max(1, self.refused + self.frames)
 
     def _skip_to(self, time: float) -> None:
         """Jump to the last key frame before `time` where that leaves packets out."""
         target = max((index for index, at in self._keys if at <= time), default=0)
         if target <= self._next_packet or (self._ahead and self._ahead[0] > time):
             return
+        self._begin_at(target)
+        self._ahead = self._decode()
+        if self._ahead and self._ahead[0] <= time + EARLY and self._ahead[1].key_frame:
+            self._begun = target
+        else:
+            self._keys.clear()
+            self._begin_at(self._begun)
+
+    def _begin_at(self, packet: int) -> None:
         self._context.flush_buffers()
-        self._next_packet, self._ended = target, False
+        self._next_packet, self._ended = packet, False
         self._decoded.clear()
         self._ahead = None
 
@@ -129,6 +165,7 @@ class FrameReader:
         if not self.frames:
             self.width, self.height, self.orientation = frame.width, frame.height, orientation(frame)
         self.frames += 1
+        self.marred += frame.is_corrupt
         stamp = frame.pts if frame.pts is not None else frame.dts
         time = float(stamp * self._track.time_base) - self._start if stamp is not None else self._last + self._interval
         self._last = time if math.isfinite(time) else 0.0
@@ -143,8 +180,10 @@ class FrameReader:
             self._decoded.extend(self._context.decode(packet))
         except av.EOFError:
             self._ended = True
+        except MemoryError:
+            raise
         except av.FFmpegError:
-            self.errors += 1
+            self.refused += 1
 
 
 def _prepare(track: Track[VideoStream], limits: LimitsConfig, threads: int) -> "av.VideoCodecContext":
@@ -159,18 +198,27 @@ def _prepare(track: Track[VideoStream], limits: LimitsConfig, threads: int) -> "
 
 
 def _key_frames(track: Track[VideoStream], start: float) -> list[tuple[int, float]]:
-    """Index and time of each key frame from which decoding can begin anew."""
-    keys = ((index, track.time(packet)) for index, packet in enumerate(track.packets) if packet.is_keyframe)
-    return [(index, time - start) for index, time in keys if time is not None]
+    """Index and time of each key frame from which decoding can begin anew; those whose clock was set back are none."""
+    times = ((index, track.time(packet)) for index, packet in enumerate(track.packets) if packet.is_keyframe)
+    keys: list[tuple[int, float]] = []
+    for index, time in times:
+        if time is not None and (not keys or time - start > keys[-1][1]):
+            keys.append((index, time - start))
+    return keys
 
 
 class Converter:
-    """Frames to upright RGB; keeps one scaler for all of them."""
+    """Frames to upright RGB; keeps one scaler for all of them.
 
-    def __init__(self) -> None:
+    The frame's own matrix and range are used, BT.601 and limited range where it names none. More than 8 bits are
+    rounded; HDR (PQ, HLG) is not tone-mapped; alpha is dropped.
+    """
+
+    def __init__(self, threads: int) -> None:
         self._reformatter = VideoReformatter()
+        self._threads = threads
 
     def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Convert to [H, W, 3] as displayed."""
-        converted = self._reformatter.reformat(frame, format="rgb24")
+        converted = self._reformatter.reformat(frame, format="rgb24", threads=self._threads)
         return orientation(frame).apply(converted.to_ndarray().astype(np.uint8, copy=False))

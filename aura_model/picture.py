@@ -43,7 +43,7 @@ class Picture:
     height: int
     rotation: int
     damaged: bool
-    """Some packets could not be decoded."""
+    """Some packets or frames could not be decoded, or not wholly."""
 
 
 class PictureReader:
@@ -61,10 +61,12 @@ class PictureReader:
         Raises:
             MediaError: corrupt_video, or a frame beyond the size limits.
         """
-        reader, work = FrameReader(media, self._limits, self._threads), _Faces(self._detector, self._face)
+        reader = FrameReader(media, self._limits, self._threads)
+        work = _Faces(self._detector, self._face, Converter(self._threads))
         for index, frames in enumerate(_by_window(reader, windows)):
             watch.lap("decode")
             work.add(index, windows[index], frames)
+            frames.clear()  # before the next window is decoded
             watch.lap("faces")
         if reader.garbled:
             raise MediaError("corrupt_video", "Hardly a frame can be decoded; send an intact, unencrypted video.")
@@ -76,10 +78,10 @@ class PictureReader:
 class _Faces:
     """Collects the crops of each window, then names their tracks over the whole video."""
 
-    def __init__(self, detector: FaceDetector | None, config: FaceConfig) -> None:
+    def __init__(self, detector: FaceDetector | None, config: FaceConfig, convert: Converter) -> None:
         self._detector = detector
         self._config = config
-        self._convert = Converter()
+        self._convert = convert
         self._detections: list[Detection] = []
         self._local: list[tuple[Crops, Track]] = []
         self._centres: list[Crops] = []
@@ -92,7 +94,7 @@ class _Faces:
         found = self._detect(self._detector, times, images)
         self._detections.extend(found)
         tracks = [track for track in link(found, self._config.max_faces) if track.covers(times[0], times[-1])]
-        self._local.extend((_cut(index, track, times, images, self._config), track) for track in tracks)
+        self._local.extend(zip(_cut(index, tracks, times, images, self._config), tracks, strict=True))
 
     def _detect(self, detector: FaceDetector, times: Window, images: "_Images") -> list[Detection]:
         """Search every k-th frame and the last one; a frame that is shown again is not searched again."""
@@ -117,7 +119,7 @@ class _Faces:
 
 
 class _Images:
-    """The frames of a window as RGB, converted when first used; a frame shown twice is converted once."""
+    """The frames of a window as RGB, converted when first used; a frame shown twice in a row is converted once."""
 
     def __init__(self, frames: Sequence[VideoFrame], convert: Converter) -> None:
         self._frames = frames
@@ -132,6 +134,13 @@ class _Images:
         if key not in self._images:
             self._images[key] = self._convert.rgb(self._frames[index])
         return self._images[key]
+
+    def take(self) -> Iterator[Image]:
+        """Each image in turn, forgotten afterwards: a window of large frames would fill the child's memory."""
+        for index in range(len(self)):
+            yield self[index]
+            if index + 1 == len(self) or self.key(index + 1) != self.key(index):
+                del self._images[self.key(index)]
 
     def key(self, index: int) -> int:
         """The same for the same frame."""
@@ -149,15 +158,24 @@ def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[
             frames[index] = []
 
 
-def _cut(index: int, track: Track, times: Window, images: _Images, config: FaceConfig) -> Crops:
-    boxes, landmarks = track.boxes_at(times), track.landmarks_at(times)
-    cut = [crop_face(images[i], boxes[i], landmarks[i], config.margin, config.size) for i in range(len(times))]
-    frames, points = zip(*cut, strict=True)
-    return Crops(index, track.id, np.stack(frames), boxes, np.stack(points))
+def _cut(index: int, tracks: Sequence[Track], times: Window, images: _Images, config: FaceConfig) -> list[Crops]:
+    """One face after the other from each frame in turn."""
+    if not tracks:
+        return []
+    boxes = [track.boxes_at(times) for track in tracks]
+    points = [track.landmarks_at(times) for track in tracks]
+    cut = [
+        [crop_face(image, b[i], p[i], config.margin, config.size) for b, p in zip(boxes, points, strict=True)]
+        for i, image in enumerate(images.take())
+    ]
+    return [
+        Crops(index, track.id, np.stack([row[k][0] for row in cut]), boxes[k], np.stack([row[k][1] for row in cut]))
+        for k, track in enumerate(tracks)
+    ]
 
 
 def _centre(index: int, images: _Images, size: int) -> Crops:
-    cut = [center_crop(images[i], size) for i in range(len(images))]
+    cut = [center_crop(image, size) for image in images.take()]
     frames, boxes, points = zip(*cut, strict=True)
     return Crops(index, 0, np.stack(frames), np.stack(boxes), np.stack(points))
 
@@ -170,4 +188,4 @@ def _is_part(local: Track, whole: Track) -> bool:
 def _picture(crops: list[Crops], reader: FrameReader) -> Picture:
     turned = reader.orientation
     width, height = (reader.height, reader.width) if turned.turns % 2 else (reader.width, reader.height)
-    return Picture(crops, width, height, turned.degrees, damaged=reader.errors > 0)
+    return Picture(crops, width, height, turned.degrees, reader.damaged)
