@@ -52,7 +52,7 @@ def serve(link: socket.socket) -> None:
     try:
         loader = ClipLoader(config, opening.threads)
     except ConfigError as error:
-        wire.send(link, wire.Header(error=("config", error.detail)))
+        wire.send(link, wire.Header(error=("config", error.detail[: wire.LARGEST_TEXT])))
         return
     limit_resources(config.limits.child_memory_bytes)
     wire.send(link, wire.Header())
@@ -75,7 +75,7 @@ def load(loader: ClipLoader, descriptor: int, rng: np.random.Generator | None) -
         detail = "Decoding needs more memory than is allowed; send smaller frames."
         return wire.Header(error=("decode_out_of_memory", detail)), []
     except Exception:  # noqa: BLE001 the boundary between a hostile file and the service
-        return wire.Header(error=("bug", traceback.format_exc(limit=-8)[-4000:])), []
+        return wire.Header(error=("bug", traceback.format_exc(limit=-8)[-wire.LARGEST_TEXT :])), []
 
 
 if __name__ == "__main__":

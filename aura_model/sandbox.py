@@ -23,7 +23,7 @@ from typing import Self
 from aura_model import wire
 from aura_model.clips import Clips
 from aura_model.config import Config
-from aura_model.errors import ConfigError, MediaError
+from aura_model.errors import MEDIA_ERRORS, ConfigError, MediaError
 from aura_model.logging import get_logger
 
 GRACE = 5
@@ -52,12 +52,12 @@ class Sandbox:
         """
         self._config = config
         self._threads = threads
-        self._idle: queue.LifoQueue[_Child] = queue.LifoQueue()
+        self._idle: queue.LifoQueue[_Child | None] = queue.LifoQueue()  # None: closed
         for _ in range(children):
             self._idle.put(_Child(config, threads))
         self._children = children
         self.replaced = 0
-        """Children that crashed or overran their time."""
+        """Children that died: of a file, of its time, or idle."""
 
     def load_clips(
         self, source: Path | bytes | memoryview, *, seed: int | None = None, seconds: float | None = None
@@ -73,33 +73,51 @@ class Sandbox:
             MediaError: the media cannot be used; nothing else for bad media.
             OSError: the path cannot be opened.
             ConfigError: the children cannot load their networks.
+            RuntimeError: a child does not start, or the sandbox is closed.
         """
         end = time.monotonic() + (seconds if seconds is not None else float("inf"))
         with _descriptor(source, self._config.limits.max_bytes) as descriptor, self._child(end) as child:
-            limit = min(self._config.limits.decode_seconds, end - time.monotonic())
-            return child.load(descriptor, seed, limit)
+            return child.load(descriptor, seed, end)
 
     @contextmanager
     def _child(self, end: float) -> Iterator["_Child"]:
-        """Lend a child; a dead or a spent one is replaced."""
+        """Lend a child; a dead one is replaced before and after, a spent one after."""
+        child = self._take(end)
+        try:
+            child = self._renewed(child)
+            yield child
+        finally:
+            with suppress(OSError):  # a process cannot be started now; the next call tries again
+                child = self._renewed(child)
+            self._idle.put(child)
+
+    def _take(self, end: float) -> "_Child":
         try:
             child = self._idle.get(timeout=_left(end))
         except queue.Empty:
             raise MediaError("decode_timeout", "No decoder became free in time; try again later.") from None
-        try:
-            yield child
-        finally:
-            if not child.alive or child.files >= self._config.limits.files_per_child:
-                self.replaced += not child.alive
-                child.close()
-                child = _Child(self._config, self._threads)
-            self._idle.put(child)
+        if child is None:
+            self._idle.put(None)
+            raise RuntimeError("the sandbox is closed")
+        return child
+
+    def _renewed(self, child: "_Child") -> "_Child":
+        """The child, or a new one in its place."""
+        if child.alive and child.files < self._config.limits.files_per_child:
+            return child
+        fresh = _Child(self._config, self._threads)
+        self.replaced += not child.alive
+        child.close()
+        return fresh
 
     def close(self) -> None:
-        """End every child; those at work are waited for."""
-        for _ in range(self._children):
-            self._idle.get().close()
-        self._children = 0
+        """End every child; those at work are waited for. Whoever still waits for one gets a RuntimeError."""
+        while self._children:
+            child = self._idle.get()
+            if child:
+                child.close()
+                self._children -= 1
+        self._idle.put(None)
 
     def __enter__(self) -> Self:
         return self
@@ -117,67 +135,103 @@ class _Child:
         self._config = config
         self._link, theirs = socket.socketpair()
         with theirs:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "aura_model.decode_child", str(theirs.fileno())],
-                pass_fds=[theirs.fileno()],
-                env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
-                cwd="/",
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._process = _start(theirs.fileno())
         self._finalizer = weakref.finalize(self, _end, self._process, self._link)
+        self._start_by = time.monotonic() + START_SECONDS
         self._ready = False
-        self.alive = True
+        self._usable = True
         self.files = 0
         wire.send(self._link, wire.Opening(config=config.plain(), threads=threads))
 
-    def load(self, descriptor: int, seed: int | None, limit: float) -> Clips:
-        """Load one file within `limit` seconds; on failure the child is dead afterwards."""
-        self._await_ready()
+    @property
+    def alive(self) -> bool:
+        """Whether it can take a file."""
+        return self._usable and self._process.poll() is None
+
+    def load(self, descriptor: int, seed: int | None, end: float) -> Clips:
+        """Load one file before the moment `end`; on failure the child is of no use afterwards."""
+        self._await_ready(end)
+        limit = max(0.01, min(self._config.limits.decode_seconds, end - time.monotonic()))
         self.files += 1
-        self.alive = False  # until the whole answer is here
+        self._usable = False  # until the whole answer is here
         try:
-            self._link.settimeout(max(0.01, limit))
             wire.send(self._link, wire.Request(seed=seed, alarm=int(limit) + GRACE), descriptor=descriptor)
-            header = wire.receive_message(self._link, wire.Header)
-            clips = None if header.error else wire.decode(self._link, header, self._config.dataset)
+            answer = _Until(self._link, time.monotonic() + limit)
+            header = wire.receive_message(answer, wire.Header)
+            clips = None if header.error else wire.decode(answer, header, self._config.dataset)
         except TimeoutError:
             raise MediaError(
                 "decode_timeout", f"Decoding took longer than {limit:.0f} s; send a shorter video."
             ) from None
         except (EOFError, ConnectionError, ValueError):
             raise MediaError("decode_crashed", f"The decoder ended with {self._cause()}; re-encode the file.") from None
-        self.alive = True
+        self._usable = True
         if clips is None:
             raise _media_error(*(header.error or ("bug", "")))
         return clips
 
-    def _await_ready(self) -> None:
+    def _await_ready(self, end: float) -> None:
         if self._ready:
             return
-        self._link.settimeout(START_SECONDS)
         try:
-            header = wire.receive_message(self._link, wire.Header)
+            header = self._greeting(end)
         except (EOFError, OSError, ValueError):
-            self.alive = False
+            self._usable = False
             raise RuntimeError(f"a decode child did not start: {self._cause()}") from None
         if header.error:
-            self.alive = False
+            self._usable = False
             raise ConfigError(header.error[1])
         self._ready = True
+
+    def _greeting(self, end: float) -> wire.Header:
+        """The child's first message, which says that its networks are loaded; not waited for beyond `end`."""
+        try:
+            _Until(self._link, min(end, self._start_by)).recv_into(memoryview(bytearray(1)), socket.MSG_PEEK)
+        except TimeoutError:
+            if end < self._start_by:
+                raise MediaError("decode_timeout", "No decoder became ready in time; try again later.") from None
+            raise
+        return wire.receive_message(_Until(self._link, self._start_by), wire.Header)
 
     def _cause(self) -> str:
         """How the process ended, in a word."""
         with suppress(subprocess.TimeoutExpired):
             code = self._process.wait(timeout=1)
-            return signal.Signals(-code).name if code < 0 else f"status {code}"
+            return f"signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"status {code}"
         return "a garbled answer"
 
     def close(self) -> None:
         """End the process and reap it."""
         self._finalizer()
+
+
+def _start(link: int) -> "subprocess.Popen[bytes]":
+    return subprocess.Popen(
+        [sys.executable, "-P", "-m", "aura_model.decode_child", str(link)],
+        pass_fds=[link],
+        env=ENVIRONMENT | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)},
+        cwd="/",
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+class _Until:
+    """Receives from a socket up to one moment, however often it is asked: a child that trickles gains no time."""
+
+    def __init__(self, link: socket.socket, end: float) -> None:
+        self._link = link
+        self._end = end
+
+    def recv_into(self, buffer: memoryview, flags: int = 0) -> int:
+        """See `socket.recv_into`; raises TimeoutError when the moment has come."""
+        left = self._end - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._link.settimeout(left)
+        return self._link.recv_into(buffer, 0, flags)
 
 
 def _end(process: "subprocess.Popen[bytes]", link: socket.socket) -> None:
@@ -187,7 +241,7 @@ def _end(process: "subprocess.Popen[bytes]", link: socket.socket) -> None:
 
 
 def _media_error(code: str, detail: str) -> MediaError:
-    if code != "bug":
+    if code in MEDIA_ERRORS:
         return MediaError(code, detail)
     get_logger(__name__).bind(traceback=detail).warning("a file provoked an error that has no code of its own")
     return MediaError("decode_crashed", "The file provokes an error in the decoder; re-encode it and send it again.")
@@ -208,12 +262,16 @@ def _descriptor(source: Path | bytes | memoryview, max_bytes: int) -> Iterator[i
 
 
 def _in_memory(content: bytes | memoryview, max_bytes: int) -> int:
-    if len(content) > max_bytes:
-        raise MediaError("file_too_large", f"The file has {len(content)} bytes; at most {max_bytes} are accepted.")
+    view = memoryview(content).cast("B")
+    if len(view) > max_bytes:
+        raise MediaError("file_too_large", f"The file has {len(view)} bytes; at most {max_bytes} are accepted.")
     descriptor = os.memfd_create("media")
-    view = memoryview(content)
-    while view:
-        view = view[os.write(descriptor, view) :]
+    try:
+        while view:
+            view = view[os.write(descriptor, view) :]
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 

@@ -3,11 +3,10 @@
 The child may be under an attacker's control, so nothing it sends is unpickled, and no size it names is believed.
 """
 
-import json
 import socket
 import struct
 from collections.abc import Iterator
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,11 +20,20 @@ from aura_model.sound import SAMPLE_RATE
 LARGEST_MESSAGE = 1 << 20
 """Bytes of JSON."""
 LENGTH = struct.Struct("<Q")
+LARGEST_TEXT = 4000
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Note = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 Array = npt.NDArray[Any]
 M = TypeVar("M", bound="Message")
+
+
+class Source(Protocol):
+    """What a message is received from: a socket, or one with a deadline."""
+
+    def recv_into(self, buffer: memoryview, /) -> int:
+        """Receive at least one byte; 0 at the end."""
+        ...
 
 
 class Message(BaseModel):
@@ -65,7 +73,7 @@ class Header(Message):
     media: MediaInfo | None = None
     notes: list[Note] = []
     timings: dict[Note, Finite] = {}
-    error: tuple[str, str] | None = None
+    error: tuple[Note, Annotated[str, Field(max_length=LARGEST_TEXT)]] | None = None
     """A media error's code and detail; or `config` or `bug` and a text."""
 
 
@@ -79,11 +87,11 @@ def encode(clips: Clips) -> tuple[Header, list[Array]]:
     return Header(clips=headers, media=clips.media, notes=list(clips.notes), timings=dict(clips.timings)), arrays
 
 
-def decode(link: socket.socket, header: Header, config: DatasetConfig) -> Clips:
+def decode(link: Source, header: Header, config: DatasetConfig) -> Clips:
     """Receive the arrays that a header announces, in the shapes that `config` gives them.
 
     Raises:
-        ValueError: the header does not describe what `config` asks for.
+        ValueError: the header does not describe what `config` asks for, or a number is not finite.
         EOFError: the link closed before the last array.
     """
     if header.media is None or len(header.clips) > config.video.max_clips:
@@ -106,7 +114,7 @@ def send(
         link.sendall(np.ascontiguousarray(array).data.cast("B"))
 
 
-def receive_message(link: socket.socket, kind: type[M]) -> M:
+def receive_message(link: Source, kind: type[M]) -> M:
     """Receive a message without a descriptor.
 
     Raises:
@@ -132,15 +140,15 @@ def receive_request(link: socket.socket) -> tuple[Request, int]:
     return _parse(link, LENGTH.unpack(head)[0], Request), descriptors[0]
 
 
-def _parse(link: socket.socket, size: int, kind: type[M]) -> M:
+def _parse(link: Source, size: int, kind: type[M]) -> M:
     if size > LARGEST_MESSAGE:
         raise ValueError(f"a message of {size} bytes")
     body = bytearray(size)
     _fill(link, memoryview(body))
-    return kind.model_validate(json.loads(body))
+    return kind.model_validate_json(body)
 
 
-def _fill(link: socket.socket, buffer: memoryview) -> None:
+def _fill(link: Source, buffer: memoryview) -> None:
     while buffer:
         count = link.recv_into(buffer)
         if not count:
@@ -154,12 +162,14 @@ def _arrays(clip: Clip) -> Iterator[Array]:
             yield array
 
 
-def _receive_clip(link: socket.socket, header: ClipHeader, config: DatasetConfig) -> Clip:
+def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Clip:
     count, size = config.video.temporal_window, config.face.size
 
     def array(dtype: type[np.generic], *shape: int) -> Array:
         buffer = np.empty(shape, dtype)
         _fill(link, buffer.data.cast("B"))
+        if np.issubdtype(dtype, np.floating) and not np.all(np.isfinite(buffer)):
+            raise ValueError("a number is not finite")
         return buffer
 
     return Clip(
