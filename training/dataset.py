@@ -99,10 +99,7 @@ def configure_ray_data(extractors: ExtractorPlan) -> None:
     context.execution_options.resource_limits = ExecutionResources(cpu=extractors.actors * extractors.cpus)
 
 
-def epoch_order(samples: Sequence[Sample], seed: int, epoch: int, workers: int) -> list[Sample]:
-    """The order of a training epoch: a permutation that depends on (seed, epoch) alone.
-
-    Some samples come twice where their number is no multiple of the workers, so that no worker goes without.
-    """
+def epoch_order(samples: Sequence[Sample], seed: int, epoch: int) -> list[Sample]:
+    """The order of a training epoch: a permutation that depends on (seed, epoch) alone."""
     order = np.random.default_rng(derive_seed(seed, epoch, "order")).permutation(len(samples))
-    return [samples[index] for index in np.resize(order, -(-len(samples) // workers) * workers).tolist()]
+    return [samples[index] for index in order.tolist()]

@@ -15,7 +15,7 @@ from torch import nn
 from aura_model.augment.seeds import derive_seed
 from aura_model.checkpoint import checkpoint_name, save_checkpoint
 from aura_model.config import Config
-from training.batches import training_clip, usable_batches
+from training.batches import blank_clip, training_clip, usable_batches
 from training.dataset import clip_dataset, epoch_order
 from training.learner import Learner
 from training.manifest import Sample, Split
@@ -63,27 +63,29 @@ def _data_parallel(module: nn.Module) -> nn.Module:
 
 def _train(job: Job, team: Team, learner: Learner, epoch: int) -> dict[str, Any]:
     config, started, tally = job.config, time.perf_counter(), Tally()
-    samples = epoch_order(job.split("train"), config.seed, epoch, team.size)
+    samples = epoch_order(job.split("train"), config.seed, epoch)
     stream = team.share(lambda: clip_dataset(samples, config, job.extractors, epoch))
     torch.manual_seed(derive_seed(config.seed, epoch, "dropout", team.rank) % 2**63)
-    losses = []
+    batch, losses = ([blank_clip(config)], [0]), list[torch.Tensor]()
     for rows, weight in _in_step(team, usable_batches(stream, config.training.batch_size, tally)):
-        clips = [training_clip(row, config, epoch) for row in rows]
-        losses.append(len(clips) * learner.step(clips, [int(row["label"]) for row in rows], weight))
-        tally.clips += len(clips)
+        if rows:
+            batch = [training_clip(row, config, epoch) for row in rows], [int(row["label"]) for row in rows]
+        losses.append(len(rows) * learner.step(*batch, weight))
+        tally.clips += len(rows)
     tally.steps, tally.loss_sum = len(losses), float(sum(losses))
     tally.seconds = time.perf_counter() - started
     return training_metrics(team.gather([tally]))
 
 
 def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], float]]:
-    """Batches with their weights while every worker has one; the rest is read to count its skipped videos."""
+    """Batches with their weights until no worker has any; a worker that has run out steps along at no weight.
+
+    All workers must take part in every step, and no clip is to be left out.
+    """
     rows = next(batches, [])
     while (weight := team.weight(len(rows))) is not None:
         yield rows, weight
         rows = next(batches, [])
-    for _ in batches:
-        pass
 
 
 def _validate(job: Job, team: Team, learner: Learner) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ray.train import Checkpoint, UserCallback
+from rich.markup import escape
 
 
 class EpochLog(UserCallback):
@@ -33,6 +34,14 @@ def follow(path: Path, done: Callable[[], bool], seconds: float = 0.2) -> Iterat
             if last_round:
                 return
             pause.wait(seconds)
+
+
+def skip_lines(metrics: Mapping[str, Any], told: set[str]) -> Iterator[str]:
+    """A line on each skipped video that is not in `told`, which grows by it; with console markup."""
+    for skip in (*metrics["skipped"], *metrics["val_skipped"]):
+        if skip["video_id"] not in told:
+            told.add(skip["video_id"])
+            yield f"  [yellow]skipped[/] {escape(skip['path'])}: {skip['code']}, {escape(skip['detail'])}"
 
 
 def epoch_line(metrics: Mapping[str, Any], epochs: int) -> str:

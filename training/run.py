@@ -37,7 +37,7 @@ from training.dataset import configure_ray_data
 from training.loop import Job, train_worker
 from training.manifest import Sample
 from training.plan import WorkerPlan, plan_workers
-from training.progress import EpochLog, epoch_line, follow
+from training.progress import EpochLog, epoch_line, follow, skip_lines
 from training.tally import TrainingError
 from training.validation import auc_of
 
@@ -83,7 +83,7 @@ def run_training(config: Config, samples: Sequence[Sample], storage: Path, targe
     log.parent.mkdir(parents=True)
     log.touch()
     trainer = _trainer(Job(config, tuple(samples), plan.extractors), plan, name, storage, log)
-    with _told(log, lambda metrics: say(epoch_line(metrics, config.training.epochs))):
+    with _told(log, config.training.epochs, say):
         result = _fit(trainer)
     return _export(result, config.training.output, target)
 
@@ -142,13 +142,14 @@ def _trainer(job: Job, plan: WorkerPlan, name: str, storage: Path, log: Path) ->
 
 
 @contextmanager
-def _told(log: Path, tell: Callable[[dict[str, Any]], None]) -> Iterator[None]:
-    """Tell of each epoch in `log` while the block runs."""
-    done = threading.Event()
+def _told(log: Path, epochs: int, say: Say) -> Iterator[None]:
+    """Tell of each epoch in `log`, and once of each skipped video, while the block runs."""
+    done, told = threading.Event(), set[str]()
 
     def listen() -> None:
         for metrics in follow(log, done.is_set):
-            tell(metrics)
+            for line in (epoch_line(metrics, epochs), *skip_lines(metrics, told)):
+                say(line)
 
     listener = threading.Thread(target=listen, name="epochs")
     listener.start()

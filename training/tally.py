@@ -51,8 +51,8 @@ def training_metrics(tallies: Sequence[Tally]) -> dict[str, Any]:
     """
     clips, steps, skipped = sum(tally.clips for tally in tallies), tallies[0].steps, all_skips(tallies)
     if not steps:
-        causes = ", ".join(sorted({skip.code for skip in skipped})) or "fewer clips than workers"
-        raise TrainingError("no_clips", f"no training step was possible; {len(skipped)} videos were skipped ({causes})")
+        causes = ", ".join(sorted({skip.code for skip in skipped}))
+        raise TrainingError("no_clips", f"no training video could be used; {len(skipped)} were skipped ({causes})")
     loss = sum(tally.loss_sum for tally in tallies) / clips
     if not math.isfinite(loss):
         raise TrainingError("diverged", f"the training loss is {loss}; lower training.learning_rate")

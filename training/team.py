@@ -54,12 +54,11 @@ def step_weight(counts: Sequence[int], rank: int) -> float | None:
     """The weight that makes the average over workers of weighted mean losses the mean over all clips of the step.
 
     Args:
-        counts: clips that each worker has for the step.
+        counts: clips that each worker has for the step; 0 where it has run out.
         rank: the worker asked about.
 
     Returns:
-        None where a worker has no clip left: then the epoch is over for all of them.
+        None where no worker has a clip: then the epoch is over.
     """
-    if min(counts) == 0:
-        return None
-    return counts[rank] * len(counts) / sum(counts)
+    total = sum(counts)
+    return counts[rank] * len(counts) / total if total else None

@@ -1,6 +1,7 @@
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from training.loop import Job
 from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.rows import ClipShape, Columns, Row, error_row, rows_of, to_columns
-from training.tally import TrainingError
+from training.tally import Tally, TrainingError
 from training.team import step_weight
 
 
@@ -81,23 +82,40 @@ def test_a_job_hands_out_its_splits(job: Job) -> None:
 
 
 @pytest.mark.parametrize(
-    ("partner", "steps", "clips"),
-    [([2, 2, 2], 3, 5), ([2, 2, 2, 2], 3, 5), ([2, 1], 2, 4), ([], 0, 0)],
+    ("partner", "weights"),
+    [([2, 2, 2], [1, 1, 2 / 3]), ([2, 2, 2, 2], [1, 1, 2 / 3, 0]), ([1], [4 / 3, 2, 2]), ([], [2, 2, 2])],
 )
-def test_workers_take_the_same_number_of_steps(
-    job: Job, learner: Learner, make_row: Callable[..., Row], partner: list[int], steps: int, clips: int
+def test_every_clip_is_learned_and_workers_take_the_same_number_of_steps(
+    job: Job, learner: Learner, make_row: Callable[..., Row], partner: list[int], weights: list[float]
 ) -> None:
     rows = [make_row(str(number), number % 2, seed=number) for number in range(5)]
     rows.append(make_row("broken", error="corrupt_video"))
     team: Any = FakeTeam(rows, partner)
-    if not steps:
-        with pytest.raises(TrainingError, match="1 videos were skipped"):
-            loop._train(job, team, learner, 1)
-        return
-    metrics = loop._train(job, team, learner, 1)
-    assert (metrics["steps"], metrics["clips"]) == (steps, clips)
+    with patch.object(learner, "step", wraps=learner.step) as step:
+        metrics = loop._train(job, team, learner, 1)
+    assert [call.args[2] for call in step.call_args_list] == pytest.approx(weights)
+    assert (metrics["steps"], metrics["clips"]) == (len(weights), 5)
     assert [skip["video_id"] for skip in metrics["skipped"]] == ["broken"]
     assert metrics["loss"] > 0
+
+
+def test_a_worker_without_any_clip_steps_along_and_changes_nothing(
+    job: Job, learner: Learner, make_row: Callable[..., Row]
+) -> None:
+    """Weight decay apart, which does not depend on the gradient."""
+    team: Any = FakeTeam([make_row("broken", error="corrupt_video")], [2, 2])
+    tallies: list[Tally] = []
+    team.gather = lambda items: tallies.extend(items) or [Tally(steps=2, clips=4, loss_sum=1.0, seconds=1.0), *items]
+    metrics = loop._train(job, team, learner, 1)
+    assert (tallies[0].steps, tallies[0].clips, tallies[0].loss_sum) == (2, 0, 0.0)
+    assert metrics["clips"] == 4
+    assert all(not parameter.grad.any() for parameter in learner.model.parameters() if parameter.grad is not None)
+
+
+def test_an_epoch_without_any_clip_fails(job: Job, learner: Learner, make_row: Callable[..., Row]) -> None:
+    team: Any = FakeTeam([make_row("broken", error="corrupt_video")], [])
+    with pytest.raises(TrainingError, match=r"1 were skipped \(corrupt_video\)"):
+        loop._train(job, team, learner, 1)
 
 
 def test_an_epoch_can_be_repeated_to_the_bit(job: Job, make_row: Callable[..., Row]) -> None:

@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.text import Text
 
-from training.progress import EpochLog, epoch_line, follow
+from training.progress import EpochLog, epoch_line, follow, skip_lines
 
 METRICS: dict[str, Any] = {
     "epoch": 2,
@@ -74,3 +75,14 @@ def test_an_epoch_is_told_in_a_line(change: dict[str, Any], said: str) -> None:
 
 def test_nothing_skipped_is_not_mentioned() -> None:
     assert "skipped" not in epoch_line(METRICS, 20)
+
+
+def test_each_skipped_video_is_told_once() -> None:
+    skips = [{"video_id": name, "path": f"{name}[x].mp4", "code": "empty_file", "detail": "no bytes"} for name in "ab"]
+    told: set[str] = set()
+    first = list(skip_lines(METRICS | {"skipped": skips[:1], "val_skipped": skips}, told))
+    assert [Text.from_markup(line).plain for line in first] == [
+        "  skipped a[x].mp4: empty_file, no bytes",
+        "  skipped b[x].mp4: empty_file, no bytes",
+    ]
+    assert list(skip_lines(METRICS | {"skipped": skips}, told)) == []

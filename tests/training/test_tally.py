@@ -28,18 +28,11 @@ def test_a_video_is_skipped_once_however_often_it_came() -> None:
     assert [one.video_id for one in all_skips(tallies)] == ["a", "b"]
 
 
-@pytest.mark.parametrize(
-    ("skipped", "said"),
-    [
-        ([], "0 videos were skipped (fewer clips than workers)"),
-        ([skip("a"), skip("b", "empty_file"), skip("c")], "3 videos were skipped (corrupt_video, empty_file)"),
-    ],
-)
-def test_an_epoch_without_a_step_fails_with_the_causes(skipped: list[Skip], said: str) -> None:
-    with pytest.raises(TrainingError) as caught:
-        training_metrics([Tally(seconds=1.0, skipped=skipped), Tally(seconds=1.0)])
+def test_an_epoch_without_a_step_fails_with_the_causes() -> None:
+    skips = [skip("a"), skip("b", "empty_file"), skip("c")]
+    with pytest.raises(TrainingError, match=r"3 were skipped \(corrupt_video, empty_file\)") as caught:
+        training_metrics([Tally(seconds=1.0, skipped=skips[:2]), Tally(seconds=1.0, skipped=skips[2:])])
     assert caught.value.code == "no_clips"
-    assert said in caught.value.detail
 
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf])
