@@ -10,9 +10,9 @@ import av
 import numpy as np
 import numpy.typing as npt
 from av.filter import Graph
+from av.video.codeccontext import VideoCodecContext
 from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
-from av.video.stream import VideoStream
 
 from aura_model.config import LimitsConfig
 from aura_model.errors import MediaError
@@ -83,12 +83,12 @@ class FrameReader:
     def __init__(self, media: Media, limits: LimitsConfig, threads: int) -> None:
         if media.video is None:
             raise ValueError("the media holds no video")
-        self._track: Track[VideoStream] = media.video
+        self._track: Track[VideoCodecContext] = media.video
         self._limits = limits
         self._start = media.start
         self._interval = 1 / media.fps if media.fps else 0.0
         self._keys = _key_frames(self._track, self._start)
-        self._context = _prepare(self._track, limits, threads)
+        self._context = _prepare(self._track.context, limits, threads)
         self._next_packet = 0
         self._begun = 0
         self._decoded: deque[VideoFrame] = deque()
@@ -186,8 +186,7 @@ class FrameReader:
             self.refused += 1
 
 
-def _prepare(track: Track[VideoStream], limits: LimitsConfig, threads: int) -> "av.VideoCodecContext":
-    context = track.stream.codec_context
+def _prepare(context: VideoCodecContext, limits: LimitsConfig, threads: int) -> VideoCodecContext:
     context.options = {
         "codec_whitelist": ",".join(sorted(VIDEO_CODECS | STILL_CODECS)),
         "max_pixels": str(limits.max_pixels),
@@ -197,7 +196,7 @@ def _prepare(track: Track[VideoStream], limits: LimitsConfig, threads: int) -> "
     return context
 
 
-def _key_frames(track: Track[VideoStream], start: float) -> list[tuple[int, float]]:
+def _key_frames(track: Track[VideoCodecContext], start: float) -> list[tuple[int, float]]:
     """Index and time of each key frame from which decoding can begin anew; those whose clock was set back are none."""
     times = ((index, track.time(packet)) for index, packet in enumerate(track.packets) if packet.is_keyframe)
     keys: list[tuple[int, float]] = []

@@ -5,17 +5,19 @@ checked before the first frame is decoded. Formats, codecs and frame size are li
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, TypeVar
 
 import av
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
 from av.stream import Disposition
+from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -41,7 +43,7 @@ AUDIO_CODECS = frozenset(
 if TYPE_CHECKING:
     from av.packet import Packet
 
-S = TypeVar("S", VideoStream, AudioStream)
+C = TypeVar("C", VideoCodecContext, AudioCodecContext)
 
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 REORDER = 64
@@ -76,13 +78,19 @@ class MediaInfo(BaseModel):
 
 
 @dataclass(frozen=True, eq=False)
-class Track(Generic[S]):
-    """One elementary stream: its packets in decoding order, in memory."""
+class Track(Generic[C]):
+    """One elementary stream, in memory: PyAV's own stream points into the container and must not outlive it."""
 
-    stream: S
-    packets: "list[Packet[S]]"
+    context: C
+    """The decoder, not opened yet."""
+    time_base: Fraction
+    """Seconds of one tick of the timestamps."""
+    claimed: float
+    """Seconds that the header claims for this stream; 0 where it says nothing."""
+    packets: "list[Packet[Any]]" = field(default_factory=list)
+    """In decoding order."""
 
-    def time(self, packet: "Packet[S]") -> float | None:
+    def time(self, packet: "Packet[Any]") -> float | None:
         """When a packet is presented, seconds of the container's clock; None where it has no timestamp."""
         stamp = packet.pts if packet.pts is not None else packet.dts
         return None if stamp is None else float(stamp * self.time_base)
@@ -90,12 +98,7 @@ class Track(Generic[S]):
     @property
     def codec(self) -> str:
         """The codec's name, as FFmpeg has it."""
-        return str(self.stream.codec_context.codec.canonical_name)
-
-    @property
-    def time_base(self) -> Fraction:
-        """Seconds of one tick of this stream's timestamps."""
-        return self.stream.time_base or Fraction(1, av.time_base)
+        return str(self.context.codec.canonical_name)
 
     @property
     def start(self) -> float | None:
@@ -133,8 +136,8 @@ class Media:
     sha256: str
     bytes: int
     container: str
-    video: Track[VideoStream] | None
-    audio: Track[AudioStream] | None
+    video: Track[VideoCodecContext] | None
+    audio: Track[AudioCodecContext] | None
     duration: float
     """Seconds, from the packets that are there, not from what the header claims."""
     truncated: bool
@@ -175,15 +178,15 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
         video, audio = _choose_video(container), _choose_audio(container)
         if video is None and audio is None:
             raise MediaError("no_video_stream", "The file holds neither video nor sound that can be decoded.")
-        picture = Track(video, []) if video else None
-        sound = Track(audio, []) if audio else None
         _check_video(container, video, limits)
         _check_duration(_claimed(container), limits)
-        tracks = [track for track in (picture, sound) if track]
+        picture = _track(video, video.codec_context) if video else None
+        sound = _track(audio, audio.codec_context) if audio else None
+        tracks = {s.index: t for s, t in ((video, picture), (audio, sound)) if s and t}
         _read_packets(container, tracks, limits)
         if picture and container.format.name in STILLS:
             _keep_one(picture, limits)
-        duration = _duration(container, tracks)
+        duration = _duration(container, tracks.values())
         _check_duration(duration, limits)
         yield Media(
             sha256=digest,
@@ -192,7 +195,7 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
             video=picture,
             audio=sound,
             duration=duration,
-            truncated=_is_cut(container, tracks),
+            truncated=_is_cut(container, tracks.values()),
         )
 
 
@@ -235,10 +238,8 @@ def _open(file: BinaryIO, head: bytes, limits: LimitsConfig) -> InputContainer:
         return av.open(_Nameless(file), mode="r", format=name, options=options, metadata_errors="replace")
     except av.ArgumentError:
         raise MediaError("unsupported_container", "Send MP4, MOV, WebM, MKV, AVI, MPEG-TS or FLV.") from None
-    except MemoryError:
-        raise MediaError(
-            "too_many_streams", f"At most {limits.max_streams} streams are accepted in one file."
-        ) from None
+    except av.error.MemoryError:  # what FFmpeg says to a stream too many
+        raise _too_many_streams(limits) from None
     except (av.FFmpegError, OSError, ValueError):
         raise MediaError("invalid_video", "The bytes cannot be read as media; was the upload complete?") from None
 
@@ -254,7 +255,11 @@ class _Nameless:
 
 def _check_streams(container: InputContainer, limits: LimitsConfig) -> None:
     if len(container.streams) > limits.max_streams:
-        raise MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
+        raise _too_many_streams(limits)
+
+
+def _too_many_streams(limits: LimitsConfig) -> MediaError:
+    return MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
 
 
 def _choose_video(container: InputContainer) -> VideoStream | None:
@@ -301,41 +306,47 @@ def check_size(width: int, height: int, limits: LimitsConfig) -> None:
         raise MediaError("resolution_too_small", f"Frames are {width}x{height}; send a video that shows a face.")
 
 
-def _read_packets(container: InputContainer, tracks: Sequence[Track[Any]], limits: LimitsConfig) -> None:
+def _track(stream: VideoStream | AudioStream, context: C) -> Track[C]:
+    base = stream.time_base or Fraction(1, av.time_base)
+    return Track(context, base, float((stream.duration or 0) * base))
+
+
+def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], limits: LimitsConfig) -> None:
     """Fill the tracks; what was read before a damaged spot is kept, an empty track is refused by its decoder."""
-    by_stream: dict[int, Track[Any]] = {track.stream.index: track for track in tracks}
     room = {
-        index: limits.max_frames * (1 if isinstance(track.stream, VideoStream) else AUDIO_PACKETS_PER_FRAME)
-        for index, track in by_stream.items()
+        index: limits.max_frames * (1 if isinstance(track.context, VideoCodecContext) else AUDIO_PACKETS_PER_FRAME)
+        for index, track in tracks.items()
     }
     spare = 2 * limits.max_bytes
-    for packet in _intact(container.demux([track.stream for track in tracks])):
+    for packet in _intact(container, [container.streams[index] for index in tracks], limits):
         index, spare = packet.stream.index, spare - packet.size
         room[index] -= bool(packet.size)
         if min(room[index], spare) < 0:
             raise MediaError("too_many_frames", f"At most {limits.max_frames} frames are accepted.")
         if packet.size:
-            by_stream[index].packets.append(packet)
+            tracks[index].packets.append(packet)
 
 
-def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
+def _intact(container: InputContainer, streams: Sequence[Any], limits: LimitsConfig) -> "Iterator[Packet[Any]]":
     """The packets before a damaged spot."""
     try:
-        yield from packets
+        yield from container.demux(streams)
     except MemoryError:
+        if len(container.streams) >= limits.max_streams:  # a transport stream may announce one more at any time
+            raise _too_many_streams(limits) from None
         raise
     except av.FFmpegError:
         return
 
 
-def _keep_one(picture: Track[VideoStream], limits: LimitsConfig) -> None:
+def _keep_one(picture: Track[VideoCodecContext], limits: LimitsConfig) -> None:
     """A still is one picture; a photo's file may hold more, as a gain map or for depth."""
     del picture.packets[1:]
     for packet in picture.packets:
         check_size(*still_size(memoryview(packet)), limits)
 
 
-def _duration(container: InputContainer, tracks: Sequence[Track[Any]]) -> float:
+def _duration(container: InputContainer, tracks: Iterable[Track[Any]]) -> float:
     """Seconds from the first frame (the first sound without video) to the end of the longer track."""
     if container.format.name in STILLS:
         return 0.0
@@ -349,12 +360,12 @@ def _claimed(container: InputContainer) -> float:
     return (container.duration or 0) / av.time_base
 
 
-def _is_cut(container: InputContainer, tracks: Sequence[Track[Any]]) -> bool:
+def _is_cut(container: InputContainer, tracks: Iterable[Track[Any]]) -> bool:
     """Whether the header claims more than there is: for each track where it says so, else for the longest."""
     if container.format.name in STILLS:
         return False
     if container.format.name in CLAIMS_BY_TRACK:
-        return any(_misses(float((t.stream.duration or 0) * t.time_base) - (t.span or 0.0), t) for t in tracks)
+        return any(_misses(track.claimed - (track.span or 0.0), track) for track in tracks)
     longest = max(tracks, key=lambda track: track.end or 0.0)
     return longest.end is not None and _misses(_claimed(container) - longest.end, longest)
 

@@ -1,13 +1,14 @@
 """The sound of given spans of time: mono, 16 kHz, float32, aligned with the frames by the container's clock."""
 
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import av
 import numpy as np
 import numpy.typing as npt
+from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
-from av.audio.stream import AudioStream
 
 from aura_model.media import AUDIO_CODECS, Media, Track
 
@@ -27,9 +28,9 @@ class SoundReader:
     def __init__(self, media: Media) -> None:
         if media.audio is None:
             raise ValueError("the media holds no sound")
-        self._track: Track[AudioStream] = media.audio
+        self._track: Track[AudioCodecContext] = media.audio
         self._start = media.start
-        self._context = media.audio.stream.codec_context
+        self._context = media.audio.context
         self._context.options = {"codec_whitelist": ",".join(sorted(AUDIO_CODECS))}
         self._times = _packet_times(self._track, self._start, media.duration)
 
@@ -52,7 +53,7 @@ class SoundReader:
                 stamp = frame.pts
                 yield time if stamp is None else float(stamp * self._track.time_base) - self._start, frame
 
-    def _decode(self, packet: "av.Packet[AudioStream] | None") -> list[AudioFrame]:
+    def _decode(self, packet: "av.Packet[Any] | None") -> list[AudioFrame]:
         try:
             return self._context.decode(packet)
         except MemoryError:
@@ -114,7 +115,7 @@ def _overlay(wave: npt.NDArray[np.float32], samples: npt.NDArray[np.float32], at
     return True
 
 
-def _packet_times(track: Track[AudioStream], start: float, duration: float) -> npt.NDArray[np.float64]:
+def _packet_times(track: Track[AudioCodecContext], start: float, duration: float) -> npt.NDArray[np.float64]:
     """[n] rising times of the packets, seconds: one without a timestamp takes its predecessor's; evenly without any."""
     times = [track.time(packet) for packet in track.packets]
     known = np.array([np.nan if time is None else time - start for time in times], dtype=np.float64)
