@@ -1,0 +1,121 @@
+"""Pictures by their first bytes."""
+
+import struct
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aura_model.stills import is_animated, still_size
+
+SIZES = [(1, 1), (2, 3), (255, 257), (640, 480), (300, 5000)]
+HEADS = [
+    b"",
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"RIFF\0\0\0\0WEBPVP8X",
+    b"RIFF\0\0\0\0WEBPVP8L",
+    b"RIFF\0\0\0\0WEBPVP8 ",
+]
+
+
+def coded(size, extension, *options, channels=3):
+    """A picture of `size` (width, height) as bytes."""
+    width, height = size
+    image = np.random.default_rng(0).integers(0, 256, (height, width, channels), dtype=np.uint8)
+    return cv2.imencode(extension, image, options)[1].tobytes()
+
+
+def segment(marker, payload=b""):
+    return bytes([0xFF, marker]) + struct.pack(">H", len(payload) + 2) + payload
+
+
+def frame_header(marker, width, height):
+    return segment(marker, struct.pack(">BHHB", 8, height, width, 1) + b"\1\x11\0")
+
+
+@pytest.mark.parametrize("size", SIZES)
+@pytest.mark.parametrize(
+    ("extension", "options", "channels"),
+    [
+        (".jpg", [cv2.IMWRITE_JPEG_QUALITY, 90], 3),
+        (".jpg", [cv2.IMWRITE_JPEG_PROGRESSIVE, 1], 3),
+        (".jpg", [cv2.IMWRITE_JPEG_RST_INTERVAL, 4], 1),
+        (".png", [], 3),
+        (".png", [], 4),
+        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 80], 3),  # one lossy chunk
+        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 101], 3),  # one lossless chunk
+        (".webp", [cv2.IMWRITE_WEBP_QUALITY, 80], 4),  # extended, with alpha
+    ],
+)
+def test_the_size_is_the_one_that_was_coded(size, extension, options, channels):
+    assert still_size(coded(size, extension, *options, channels=channels)) == size
+
+
+def test_a_memory_view_will_do():
+    assert still_size(memoryview(coded((64, 48), ".jpg"))) == (64, 48)
+
+
+@pytest.mark.parametrize("marker", [0xC0, 0xC1, 0xC2, 0xC3, 0xC5, 0xC9, 0xCF])
+def test_every_kind_of_jpeg_frame_header_counts(marker):
+    assert still_size(b"\xff\xd8" + segment(0xE0) + frame_header(marker, 20_000, 30_000)) == (20_000, 30_000)
+
+
+@pytest.mark.parametrize("marker", [0xC4, 0xC8, 0xCC])
+def test_tables_among_the_frame_headers_do_not(marker):
+    data = b"\xff\xd8" + frame_header(marker, 7, 7) + frame_header(0xC0, 640, 480)
+    assert still_size(data) == (640, 480)
+
+
+def test_metadata_before_the_frame_header_is_passed_over():
+    thumbnail = coded((32, 32), ".jpg")
+    exif = segment(0xE1, b"Exif\0\0" + thumbnail)
+    profile = segment(0xE2, b"ICC_PROFILE\0" + bytes(65_000)) * 5
+    assert still_size(b"\xff\xd8" + exif + profile + b"\xff\xff\xff" + frame_header(0xC2, 4032, 3024)) == (4032, 3024)
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"\xff\xd8\xff",
+        b"\xff\xd8" + frame_header(0xC0, 640, 480)[:8],  # ends inside the header
+        b"\xff\xd8" + segment(0xE0) + b"\0\0" + frame_header(0xC0, 640, 480),  # no marker where one must be
+        b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0",
+        b"RIFF\x10\0\0\0WEBPVP8X",
+        b"RIFF\x10\0\0\0WEBPALPH" + bytes(40),
+        b"GIF89a" + bytes(40),
+    ],
+)
+def test_no_size_is_made_up(data):
+    assert still_size(data) == (0, 0)
+
+
+@given(st.sampled_from(HEADS), st.binary(max_size=200))
+def test_any_bytes_give_some_size(head, rest):
+    width, height = still_size(head + rest)
+    assert 0 <= width < 2**32
+    assert 0 <= height < 2**32
+
+
+@given(st.integers(0, 32))
+def test_a_cut_off_header_is_no_animation(length):
+    head = b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02\0\0\0" + bytes(8)
+    assert is_animated(head[:length]) == (length > 20)
+
+
+@pytest.mark.parametrize(
+    ("head", "animated"),
+    [
+        (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x02", True),
+        (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x3e", True),  # with alpha and metadata
+        (b"RIFF\0\0\0\0WEBPVP8X\x0a\0\0\0\x10", False),  # alpha only
+        (b"RIFF\0\0\0\0WEBPVP8 \x0a\0\0\0\x02", False),
+        (b"RIFF\0\0\0\0AVI VP8X\x0a\0\0\0\x02", False),
+        (b"\xff\xd8\xff", False),
+    ],
+)
+def test_animation_is_a_flag_of_webp(head, animated):
+    assert is_animated(head) == animated
