@@ -91,6 +91,7 @@ class Sound:
 
     def packets(self, container) -> list[av.Packet]:
         stream = container.add_stream(self.codec, self.rate, layout=self.layout)
+        stream.bit_rate = 128_000
         stream.codec_context.open()
         size = stream.codec_context.frame_size or 1024
         resampler = av.AudioResampler(stream.codec_context.format, self.layout, self.rate, frame_size=size)
