@@ -255,6 +255,12 @@ async def test_a_body_that_outgrows_its_length_is_refused(backend: FakeBackend) 
     assert_problem(reply, "file_too_large")
 
 
+async def test_json_that_outgrows_its_length_is_refused(client: httpx.AsyncClient) -> None:
+    headers = JSON | {"content-length": "100"}
+    reply = await client.post("/predict", content=b" " * (MAX_JSON + 1), headers=headers)
+    assert_problem(reply, "body_too_large")
+
+
 @pytest.mark.parametrize(("size", "status"), [(1000, 200), (1001, 413)])
 async def test_the_file_itself_is_measured(backend: FakeBackend, size: int, status: int) -> None:
     async with client_of(SMALL, backend) as client:

@@ -80,6 +80,7 @@ def url(folder: Path) -> Iterator[str]:
         "RAY_AUTH_MODE": "disabled",
         "RAY_USAGE_STATS_ENABLED": "0",
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
+        "RAY_memory_monitor_refresh_ms": "0",  # other work on this machine must not end a replica
         "OMP_NUM_THREADS": "1",
         "TMPDIR": str(folder / "tmp"),
     }
