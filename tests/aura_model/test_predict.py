@@ -46,7 +46,7 @@ def clips_of(path: Path, *, count: int = 1) -> Clips:
     info = MediaInfo(
         sha256="0" * 64,
         bytes=1,
-        container=path.name,
+        container=path.name.encode(errors="replace").decode(),
         duration=4.0,
         width=64,
         height=64,
