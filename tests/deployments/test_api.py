@@ -16,6 +16,7 @@ from aura_model.analysis import Analysis
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
 from deployments.forms import MAX_PARTS, OVERHEAD
+from deployments.health import Monitor
 from deployments.messages import ModelStatus
 from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError
 from deployments.uploads import MAX_JSON
@@ -268,8 +269,11 @@ async def test_the_file_itself_is_measured(backend: FakeBackend, size: int, stat
     assert reply.status_code == status
 
 
-async def test_a_body_that_ends_early(backend: FakeBackend, client: httpx.AsyncClient) -> None:
-    messages = iter([{"type": "http.request", "body": form(b"vid")[:-10], "more_body": True}])
+@pytest.mark.parametrize(("kind", "body"), [(FORM, form(b"vid")[:-10]), (JSON, b'{"video_url": "https:')])
+async def test_a_body_that_ends_early(
+    backend: FakeBackend, client: httpx.AsyncClient, kind: dict[str, str], body: bytes
+) -> None:
+    messages = iter([{"type": "http.request", "body": body, "more_body": True}])
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -278,10 +282,11 @@ async def test_a_body_that_ends_early(backend: FakeBackend, client: httpx.AsyncC
     async def send(message: Any) -> None:
         sent.append(message)
 
-    headers = [(name.encode(), value.encode()) for name, value in (FORM | {"content-length": "500"}).items()]
+    headers = [(name.encode(), value.encode()) for name, value in (kind | {"content-length": "500"}).items()]
     scope = {"type": "http", "method": "POST", "path": "/predict", "headers": headers, "query_string": b""}
     await client._transport.app(scope, receive, send)
     assert sent[0]["status"] == 422
+    assert b"ended before" in sent[1]["body"]
     assert backend.media == []
 
 
@@ -337,6 +342,19 @@ async def test_errors_of_the_router(client: httpx.AsyncClient, method: str, path
     reply = await client.request(method, path)
     assert_problem(reply, code)
     assert reply.headers.get("allow") == ("POST" if code == "method_not_allowed" else None)
+
+
+async def test_a_defect_outside_predictions_is_a_problem_too(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(monitor: Monitor) -> None:
+        raise KeyError("the inside")
+
+    monkeypatch.setattr(Monitor, "health", fail)
+    monkeypatch.setattr(client._transport, "raise_app_exceptions", False)
+    reply = await client.get("/health")
+    assert_problem(reply, "internal")
+    assert "the inside" not in reply.text
 
 
 # --- bounds -----------------------------------------------------------------------------------------------------------
