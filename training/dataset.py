@@ -12,6 +12,7 @@ from aura_model.augment.seeds import derive_seed
 from aura_model.clips import Clips
 from aura_model.config import Config, parse_config
 from aura_model.errors import MediaError
+from aura_model.logging import setup_logging
 from aura_model.sandbox import Sandbox
 from training.manifest import Sample
 from training.plan import ExtractorPlan
@@ -40,6 +41,7 @@ class ClipExtractor:
     def __init__(self, config: Mapping[str, Any], open_source: Callable[[Config], ClipSource] = Sandbox) -> None:
         """Start the decode child; `config` is the plain tree of `Config.plain()`."""
         self._config = parse_config(config)
+        setup_logging(self._config.logging)
         self._shape = ClipShape.of(self._config)
         self._source = open_source(self._config)
 

@@ -4,6 +4,7 @@ import argparse
 import json
 import sys
 from collections.abc import Sequence
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +13,7 @@ from rich.markup import escape
 
 from aura_model.config import Config, load_config
 from aura_model.errors import AuraError
+from aura_model.logging import setup_logging
 from training.debugset import debug_samples, make_debug_set
 from training.manifest import DatasetError, Sample, check_samples, read_samples
 
@@ -71,16 +73,14 @@ def overrides_of(arguments: argparse.Namespace) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(highlight=False)
+    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
     try:
-        with TemporaryDirectory(prefix="aura-") as scratch:
+        with redirect_stdout(sys.stderr), TemporaryDirectory(prefix="aura-") as scratch:  # log records and prints
             return _launch(arguments, Path(scratch), console)
     except AuraError as error:
-        console.print(f"[red]{escape(error.detail)}[/]", soft_wrap=True)
-        return EXIT_REFUSED
+        return _fail(EXIT_REFUSED, error.detail)
     except KeyboardInterrupt:
-        console.print("interrupted")
-        return EXIT_INTERRUPTED
+        return _fail(EXIT_INTERRUPTED, "interrupted")
 
 
 def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
@@ -92,19 +92,22 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
     from training.run import ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
     from training.tally import TrainingError
 
+    setup_logging(config.logging)
     storage = scratch if arguments.debug else config.training.output / "runs"
     target = config.training.output / "debug.pth" if arguments.debug else None
     with ray_cluster(local=arguments.debug):
         try:
-            outcome = run_training(config, samples, storage, target, lambda line: console.print(line, soft_wrap=True))
+            outcome = run_training(config, samples, storage, target, console.print)
         except TrainingError as error:
-            console.print(f"[red]training failed: {escape(error.detail)}[/]", soft_wrap=True)
-            return EXIT_FAILED
-    console.print(
-        f"wrote {outcome.checkpoint}; serve it with AURA_INFERENCE__CHECKPOINT={outcome.checkpoint.resolve()}",
-        soft_wrap=True,
-    )
+            return _fail(EXIT_FAILED, f"training failed: {error.detail}")
+    path = outcome.checkpoint
+    console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={escape(str(path.resolve()))}")
     return 0
+
+
+def _fail(status: int, said: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
+    return status
 
 
 def _debug_set(config: Config, given: bool, scratch: Path, console: Console) -> list[Sample]:

@@ -37,7 +37,7 @@ class Learner:
             weight: multiplies the loss before the backward pass, not in what is returned.
         """
         self._objective.train()
-        self.optimizer.zero_grad(set_to_none=True)
+        self.optimizer.zero_grad()
         batch, target = to_batch(clips, self._config).to(self._device), torch.tensor(labels, device=self._device)
         with self._autocast():
             loss: Tensor = self._objective(batch, target)

@@ -15,6 +15,7 @@ from torch import nn
 from aura_model.augment.seeds import derive_seed
 from aura_model.checkpoint import checkpoint_name, save_checkpoint
 from aura_model.config import Config
+from aura_model.logging import setup_logging
 from training.batches import blank_clip, training_clip, usable_batches
 from training.dataset import clip_dataset, epoch_order
 from training.learner import Learner
@@ -49,7 +50,8 @@ def train_worker(settings: dict[str, Job]) -> None:
         TrainingError: no clip to train on, or the loss is no longer a number.
     """
     job = settings["job"]
-    team, learner = Team(), Learner(job.config, get_device(), _data_parallel)
+    setup_logging(job.config.logging)
+    team, learner = Team.here(), Learner(job.config, get_device(), _data_parallel)
     for epoch in range(1, job.config.training.epochs + 1):
         trained = _train(job, team, learner, epoch)
         validated = _validate(job, team, learner)

@@ -144,7 +144,7 @@ def _cell(row: Mapping[str, Any], column: str, where: str) -> str:
 
 
 def _label(value: object, where: str) -> int:
-    label = None if isinstance(value, bool) else LABELS.get(str(value).strip().lower())
+    label = LABELS.get(str(value).strip().lower())
     if label is None:
         raise DatasetError("label_unknown", f"{where}: label {value!r:.80} is none of real, fake, 0, 1")
     return label

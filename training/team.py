@@ -1,6 +1,7 @@
 """What the workers of one training run do together."""
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
@@ -15,13 +16,17 @@ from torch import nn
 T = TypeVar("T")
 
 
+@dataclass(frozen=True)
 class Team:
     """A worker among all workers of the run. Every method is a collective: all workers call it, in one order."""
 
-    def __init__(self) -> None:
-        """Take this worker's place from Ray Train's context."""
-        self.rank = get_context().get_world_rank()
-        self.size = get_context().get_world_size()
+    rank: int
+    size: int
+
+    @classmethod
+    def here(cls) -> "Team":
+        """The place that Ray Train gave to this worker."""
+        return cls(get_context().get_world_rank(), get_context().get_world_size())
 
     def share(self, make: Callable[[], Dataset]) -> DataIterator:
         """The part of this worker in the data set that the first one makes; each row goes to exactly one worker."""

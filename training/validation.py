@@ -17,7 +17,6 @@ class Prediction:
     """One validation clip with its score."""
 
     video_id: str
-    clip: int
     track_id: int | None
     label: int
     logit: float
@@ -27,9 +26,7 @@ class Prediction:
     def of(cls, row: Row, logit: float) -> "Prediction":
         """The prediction for the clip of `row`."""
         track_id = int(row["track_id"])
-        return cls(
-            str(row["video_id"]), int(row["clip"]), track_id if track_id >= 0 else None, int(row["label"]), logit
-        )
+        return cls(str(row["video_id"]), track_id if track_id >= 0 else None, int(row["label"]), logit)
 
 
 def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, Any]:
@@ -54,6 +51,6 @@ def video_scores(predictions: Sequence[Prediction]) -> tuple[list[int], list[flo
     videos: dict[str, list[Prediction]] = defaultdict(list)
     for prediction in predictions:
         videos[prediction.video_id].append(prediction)
-    ordered = [sorted(videos[video_id], key=lambda one: one.clip) for video_id in sorted(videos)]
+    ordered = [videos[video_id] for video_id in sorted(videos)]
     logits = [aggregate_tracks([one.track_id for one in video], [one.logit for one in video]) for video in ordered]
     return [video[0].label for video in ordered], [probability(logit) for logit in logits]

@@ -1,14 +1,17 @@
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from ray.data import DataContext
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import MediaError
-from training.dataset import EVALUATION, ClipExtractor, epoch_order
+from training.dataset import EVALUATION, ClipExtractor, configure_ray_data, epoch_order
 from training.manifest import Sample
+from training.plan import ExtractorPlan
 from training.rows import Row, to_rows
 
 
@@ -102,3 +105,12 @@ def test_an_epoch_has_every_sample_once_in_an_order_of_its_own(make_sample: Call
     assert order != samples
     assert order != epoch_order(samples, seed=0, epoch=2)
     assert order != epoch_order(samples, seed=1, epoch=1)
+
+
+def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    context = SimpleNamespace(execution_options=SimpleNamespace())
+    monkeypatch.setattr(DataContext, "get_current", lambda: context)
+    configure_ray_data(ExtractorPlan(actors=3, cpus=0.5, memory=1))
+    assert context.execution_options.preserve_order
+    assert context.execution_options.resource_limits.cpu == 1.5
+    assert not context.enable_progress_bars

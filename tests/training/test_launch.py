@@ -118,7 +118,7 @@ def test_a_bad_run_is_refused_before_any_work(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     assert main(arguments) == EXIT_REFUSED
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
     assert run == []
 
 
@@ -126,7 +126,7 @@ def test_unusable_data_are_refused(run: list[dict[str, Any]], data: Path, capsys
     for meta in data.glob("train/*/meta.json"):
         meta.write_text('{"label": "fake"}')
     assert main(["--data-root", str(data)]) == EXIT_REFUSED
-    assert "all 6 training videos are fake" in capsys.readouterr().out
+    assert "all 6 training videos are fake" in capsys.readouterr().err
     assert run == []
 
 
@@ -169,7 +169,7 @@ def test_a_debug_run_without_data_and_media_is_refused(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(launch, "make_debug_set", missing)
     assert main(["--debug"]) == EXIT_REFUSED
-    assert "media/talking_face.mp4 is not there: name a data set" in capsys.readouterr().out
+    assert "media/talking_face.mp4 is not there: name a data set" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -193,7 +193,7 @@ def test_the_exit_status_says_how_a_run_ended(
 
     monkeypatch.setattr("training.run.run_training", fail)
     assert main(["--data-root", str(data)]) == status
-    assert said in capsys.readouterr().out
+    assert said in capsys.readouterr().err
 
 
 def test_help_needs_neither_ray_nor_torch() -> None:

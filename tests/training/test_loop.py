@@ -1,4 +1,5 @@
 from collections.abc import Callable, Iterator, Sequence
+from itertools import count
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -118,11 +119,17 @@ def test_an_epoch_without_any_clip_fails(job: Job, learner: Learner, make_row: C
         loop._train(job, team, learner, 1)
 
 
-def test_an_epoch_can_be_repeated_to_the_bit(job: Job, make_row: Callable[..., Row]) -> None:
+def test_an_epoch_can_be_repeated_to_the_bit_whatever_was_drawn_before(
+    make_config: Callable[..., Config], make_sample: Callable[..., Sample], make_row: Callable[..., Row]
+) -> None:
+    job = Job(make_config("model.fusion.dropout=0.5"), (make_sample("a"),), ExtractorPlan(1, 1.0, 1))
     rows = [make_row(str(number), number % 2, seed=number) for number in range(4)]
+
+    seeds = count()
 
     def train(epoch: int) -> float:
         learner = Learner(job.config, torch.device("cpu"), lambda module: module)
+        torch.manual_seed(next(seeds))
         team: Any = FakeTeam(rows, [2, 2])
         return float(loop._train(job, team, learner, epoch)["loss"])
 
@@ -170,3 +177,21 @@ def test_the_first_worker_hands_in_the_checkpoint(
     for saved in made["saved"].values():
         assert (saved.epoch, saved.metrics) == (3, {"epoch": 3, "val_auc": auc})
         assert saved.optimizer_state_dict is not None
+
+
+def test_a_worker_trains_validates_and_reports_each_epoch(
+    make_config: Callable[..., Config],
+    make_sample: Callable[..., Sample],
+    make_row: Callable[..., Row],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    reports: list[dict[str, Any]] = []
+    rows = [make_row(str(number), number % 2, seed=number) for number in range(4)]
+    team: Any = FakeTeam(rows, [2, 2, 0, 2, 2])
+    monkeypatch.setattr(loop.Team, "here", lambda: team)
+    monkeypatch.setattr(loop, "get_device", lambda: torch.device("cpu"))
+    monkeypatch.setattr(loop, "_data_parallel", lambda module: module)
+    monkeypatch.setattr(ray.train, "report", lambda metrics, checkpoint: reports.append(metrics))
+    loop.train_worker({"job": Job(make_config("training.epochs=2"), (make_sample("a"),), ExtractorPlan(1, 1.0, 1))})
+    assert [report["epoch"] for report in reports] == [1, 2]
+    assert all(report["clips"] == report["val_clips"] == 4 for report in reports)

@@ -10,22 +10,22 @@ from training.tally import TrainingError
 from training.validation import Prediction, auc_of, validation_metrics, video_scores
 
 
-def prediction(video_id: str, clip: int, label: int, logit: float, track_id: int | None = 0) -> Prediction:
-    return Prediction(video_id, clip, track_id, label, logit)
+def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> Prediction:
+    return Prediction(video_id, track_id, label, logit)
 
 
 def test_a_row_becomes_a_prediction() -> None:
-    row = {"video_id": np.str_("a"), "clip": np.int64(3), "track_id": np.int64(-1), "label": np.int64(1)}
-    assert Prediction.of(row, 0.5) == Prediction("a", 3, None, 1, 0.5)
+    row = {"video_id": np.str_("a"), "track_id": np.int64(-1), "label": np.int64(1)}
+    assert Prediction.of(row, 0.5) == Prediction("a", None, 1, 0.5)
 
 
 def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None:
     labels, scores = video_scores(
         [
-            prediction("b", 0, 1, 2.0, track_id=0),
-            prediction("b", 1, 1, 4.0, track_id=0),
-            prediction("b", 2, 1, -1.0, track_id=1),
-            prediction("a", 0, 0, -3.0, track_id=None),
+            prediction("b", 1, 2.0, track_id=0),
+            prediction("b", 1, 4.0, track_id=0),
+            prediction("b", 1, -1.0, track_id=1),
+            prediction("a", 0, -3.0, track_id=None),
         ]
     )
     assert labels == [0, 1]
@@ -33,8 +33,7 @@ def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None
 
 
 def test_the_result_does_not_depend_on_which_worker_came_first() -> None:
-    predictions = [prediction(str(n % 7), n, n % 2, math.sin(n)) for n in range(50)]
-    predictions = [Prediction(p.video_id, p.clip, p.track_id, int(p.video_id) % 2, p.logit) for p in predictions]
+    predictions = [prediction(str(n % 7), n % 7 % 2, math.sin(n), track_id=n % 3) for n in range(50)]
     shuffled = random.Random(0).sample(predictions, len(predictions))
     assert validation_metrics(shuffled) == validation_metrics(predictions)
 
@@ -44,7 +43,7 @@ def test_the_auc_is_that_of_the_list_of_videos() -> None:
     labels, logits = rng.integers(0, 2, 40), rng.normal(size=40)
     metrics = validation_metrics(
         [
-            prediction(str(n), 0, int(label), float(logit))
+            prediction(str(n), int(label), float(logit))
             for n, (label, logit) in enumerate(zip(labels, logits, strict=True))
         ]
     )
@@ -56,8 +55,8 @@ def test_the_auc_is_that_of_the_list_of_videos() -> None:
     ("predictions", "reason"),
     [
         ([], "no samples"),
-        ([prediction("a", 0, 1, 0.0)], "no real samples"),
-        ([prediction("a", 0, 0, 0.0)], "no fake samples"),
+        ([prediction("a", 1, 0.0)], "no real samples"),
+        ([prediction("a", 0, 0.0)], "no fake samples"),
     ],
 )
 def test_an_undefined_auc_is_none_with_the_reason(predictions: list[Prediction], reason: str) -> None:
@@ -69,7 +68,7 @@ def test_an_undefined_auc_is_none_with_the_reason(predictions: list[Prediction],
 @pytest.mark.parametrize("logit", [math.nan, math.inf])
 def test_a_score_that_is_no_number_fails(logit: float) -> None:
     with pytest.raises(TrainingError) as caught:
-        validation_metrics([prediction("a", 0, 1, logit), prediction("b", 0, 0, 0.0)])
+        validation_metrics([prediction("a", 1, logit), prediction("b", 0, 0.0)])
     assert caught.value.code == "diverged"
 
 
