@@ -108,9 +108,16 @@ class Track(Generic[C]):
 
     @property
     def end(self) -> float | None:
-        """The end of the last presented packet, seconds of the container's clock; None without timestamps."""
-        ends = ((self.time(p), float((p.duration or 0) * self.time_base)) for p in _presented(reversed(self.packets)))
-        return max((time + length for time, length in ends if time is not None), default=None)
+        """The end of the last presented packet, seconds of the container's clock; None without timestamps.
+
+        Where packets have no duration, the last one is taken to last as long as those before it.
+        """
+        shown = [(self.time(p), float((p.duration or 0) * self.time_base)) for p in _presented(reversed(self.packets))]
+        ends = [(time, length) for time, length in shown if time is not None]
+        if not ends:
+            return None
+        time, length = max(ends)
+        return time + (length or (time - min(ends)[0]) / max(1, len(ends) - 1))
 
     @property
     def span(self) -> float | None:

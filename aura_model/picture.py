@@ -15,6 +15,8 @@ from aura_model.media import Media
 from aura_model.stopwatch import Stopwatch
 from aura_model.tracks import Detection, Track, link
 
+SPARE = 2
+"""A window keeps so many times `max_faces`: which faces lead over the whole video is known at its end."""
 Window = npt.NDArray[np.float64]
 """[T] moments in seconds, rising."""
 
@@ -93,7 +95,7 @@ class _Faces:
             return
         found = self._detect(self._detector, times, images)
         self._detections.extend(found)
-        tracks = [track for track in link(found, self._config.max_faces) if track.covers(times[0], times[-1])]
+        tracks = [track for track in link(found, SPARE * self._config.max_faces) if track.covers(times[0], times[-1])]
         self._local.extend(zip(_cut(index, tracks, times, images, self._config), tracks, strict=True))
 
     def _detect(self, detector: FaceDetector, times: Window, images: "_Images") -> list[Detection]:
