@@ -47,9 +47,10 @@ def make_clip() -> Callable[..., Clip]:
 
 @dataclass(frozen=True)
 class Pictures:
-    """A video stream to encode: each picture shows its number (0..255) as eight dark or bright bars."""
+    """A video stream to encode: `images` [H, W, 3], or pictures that show their numbers (0..255) as eight bars."""
 
     numbers: range = range(50)
+    images: list[np.ndarray] | None = None
     codec: str = "libx264"
     rate: int = 25
     times_ms: list[int] | None = None
@@ -65,15 +66,16 @@ class Pictures:
 
     def packets(self, container) -> list[av.Packet]:
         stream = container.add_stream(self.codec, self.rate, options=self.options)
-        stream.width, stream.height = self.size
+        images = self.images or [number_picture(number, self.size) for number in self.numbers]
+        stream.height, stream.width = images[0].shape[:2]
         stream.pix_fmt = self.pixels
         base = Fraction(1, 1000 if self.times_ms else self.rate)
         stream.codec_context.time_base = base
         stream.codec_context.thread_count = 1
         stream.codec_context.flags |= self.flags
         found = []
-        for pts, number in zip(self.times_ms or range(len(self.numbers)), self.numbers, strict=True):
-            frame = av.VideoFrame.from_ndarray(number_picture(number, self.size)).reformat(format=self.pixels)
+        for pts, image in zip(self.times_ms or range(len(images)), images, strict=True):
+            frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(image)).reformat(format=self.pixels)
             frame.pts, frame.time_base = pts, base
             found += stream.encode(frame)
         return found + stream.encode(None)
@@ -103,6 +105,23 @@ class Sound:
         return [packet for frame in frames for packet in stream.encode(frame)] + stream.encode(None)
 
 
+@dataclass(frozen=True)
+class Telemetry:
+    """A data stream, as action cameras write for their sensors: one packet every 100 ms."""
+
+    seconds: float
+
+    def packets(self, container) -> list[av.Packet]:
+        stream = container.add_data_stream("bin_data")
+        found = []
+        for index in range(round(self.seconds * 10)):
+            packet = av.Packet(b"DEVC" + bytes(60))
+            packet.stream, packet.time_base = stream, Fraction(1, 1000)
+            packet.pts = packet.dts = 100 * index
+            found.append(packet)
+        return found
+
+
 def number_picture(number: int, size: tuple[int, int] = (128, 64)) -> np.ndarray:
     """[H, W, 3]: bar k is bright where bit k of the number is set."""
     bits = np.array([number >> bit & 1 for bit in range(8)], dtype=bool)
@@ -115,8 +134,9 @@ class Films:
 
     Pictures = Pictures
     Sound = Sound
+    Telemetry = Telemetry
 
-    def film(self, kind: str, *streams: Pictures | Sound, **muxer: str) -> bytes:
+    def film(self, kind: str, *streams: Pictures | Sound | Telemetry, **muxer: str) -> bytes:
         """A file of FFmpeg's format `kind` with these streams; `muxer` holds its options."""
         file = io.BytesIO()
         with av.open(file, "w", format=kind, options=muxer) as container:

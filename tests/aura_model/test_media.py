@@ -490,6 +490,18 @@ def test_frames_per_second(name, fps):
     assert opened(read(name)).fps == pytest.approx(fps, rel=0.01)
 
 
+@pytest.mark.parametrize("kind", ["mp4", "matroska", "mpegts", "flv", "avi"])
+def test_the_last_frame_counts_where_packets_have_no_duration(films, kind):
+    media = opened(films.film(kind, films.Pictures(range(50))))
+    assert media.duration == pytest.approx(2.0, abs=0.002)
+    assert media.fps == pytest.approx(25, rel=0.002)
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska", "mpegts", "flv", "avi"])
+def test_one_frame_lasts_one_frame_at_most(films, kind):
+    assert 0 <= opened(films.film(kind, films.Pictures(range(1)))).duration <= 0.041
+
+
 def test_sound_alone_has_no_frames_per_second():
     assert opened(read("audio_only.m4a")).fps == 0
 
