@@ -24,6 +24,11 @@ MEDIA_ERRORS = MappingProxyType(
 """Every code a `MediaError` may carry, with its title."""
 
 
+def media_status(code: str) -> int:
+    """The HTTP status that goes with a media error's code: the client's fault, always."""
+    return 413 if code == "file_too_large" else 422
+
+
 class AuraError(Exception):
     """Base of Aura's own errors; `code` is stable, `detail` says what to do."""
 

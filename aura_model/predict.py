@@ -23,7 +23,7 @@ from aura_model.analysis import Analysis, Verdict, analyse
 from aura_model.clips import Clips
 from aura_model.config import Config, load_config
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
-from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError
+from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status
 from aura_model.logging import setup_logging
 from aura_model.sandbox import Sandbox
 from aura_model.scores import ClipScore
@@ -160,8 +160,7 @@ class Problem:
     def of(cls, error: MediaError | OSError) -> Self:
         """Describe what decoding raised."""
         if isinstance(error, MediaError):
-            status = 413 if error.code == "file_too_large" else 422
-            return cls(error.code, MEDIA_ERRORS[error.code], status, error.detail)
+            return cls(error.code, MEDIA_ERRORS[error.code], media_status(error.code), error.detail)
         if isinstance(error, FileNotFoundError | NotADirectoryError):
             return cls("file_missing", "There is no such file.", 404, "Nothing is at this path; check its spelling.")
         return cls("file_unreadable", "The file cannot be opened.", 422, f"The system says: {error.strerror}.")

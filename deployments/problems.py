@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from aura_model.errors import MEDIA_ERRORS, AuraError
+from aura_model.errors import MEDIA_ERRORS, AuraError, media_status
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -25,8 +25,7 @@ class Problem:
 
 
 def _media_problems() -> dict[str, Problem]:
-    too_large = {"file_too_large": HTTPStatus.REQUEST_ENTITY_TOO_LARGE}
-    return {code: Problem(too_large.get(code, 422), title) for code, title in MEDIA_ERRORS.items()}
+    return {code: Problem(media_status(code), title) for code, title in MEDIA_ERRORS.items()}
 
 
 PROBLEMS: Mapping[str, Problem] = MappingProxyType(
