@@ -16,7 +16,7 @@ from aura_model.analysis import Analysis, analyse
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config, load_config
 from aura_model.model import MultimodalModel, load_for_inference
-from aura_model.predict import Predictor
+from aura_model.predictor import Predictor
 from aura_model.scoring import Scorer
 from deployments.app import AppArgs, build
 from training.dataset import clip_dataset

@@ -16,13 +16,15 @@ import pytest
 from loguru import logger
 
 from aura_model import predict
+from aura_model import predictor as predictor_module
 from aura_model.analysis import Analysis, ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, parse_config
 from aura_model.errors import CheckpointError, ConfigError, MediaError
 from aura_model.logging import get_logger
 from aura_model.media import MediaInfo
-from aura_model.predict import Prediction, Predictor, Problem, main
+from aura_model.predict import Problem, main
+from aura_model.predictor import Prediction, Predictor
 from aura_model.scores import ClipScore
 
 MEDIA = Path(__file__).parent.parent / "media"
@@ -110,8 +112,8 @@ class FakeScorer:
 
 @pytest.fixture
 def fakes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(predict, "Sandbox", FakeSandbox)
-    monkeypatch.setattr(predict, "load_scorer", lambda config: FakeScorer(FakeLoaded(config)))
+    monkeypatch.setattr(predictor_module, "Sandbox", FakeSandbox)
+    monkeypatch.setattr(predictor_module, "load_scorer", lambda config: FakeScorer(FakeLoaded(config)))
     monkeypatch.setattr(FakeSandbox, "hook", lambda path: None, raising=False)
     monkeypatch.setattr(FakeScorer, "hook", lambda clips: None, raising=False)
 
@@ -164,7 +166,7 @@ def test_predict_answers_for_one_file(files: Files) -> None:
 @pytest.mark.usefixtures("fakes")
 def test_the_total_is_decoding_and_scoring(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 13.0, 20.0, 20.5])
-    monkeypatch.setattr(predict, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     with Predictor(CONFIG) as predictor:
         timings = predictor.predict(Path(files("a.mp4")[0])).timings
     assert (timings["score"], timings["total"], timings["decode"]) == (500.0, 3500.0, 2.0)
@@ -183,7 +185,7 @@ def test_predict_raises_what_is_wrong_with_the_file(
 @pytest.mark.usefixtures("fakes")
 def test_clips_are_prepared_as_the_checkpoint_wants(monkeypatch: pytest.MonkeyPatch) -> None:
     trained_on = parse_config({"dataset": {"video": {"temporal_window": 4}}})
-    monkeypatch.setattr(predict, "load_scorer", lambda config: FakeScorer(FakeLoaded(trained_on)))
+    monkeypatch.setattr(predictor_module, "load_scorer", lambda config: FakeScorer(FakeLoaded(trained_on)))
     with Predictor(CONFIG):
         assert FakeSandbox.last.config is trained_on
 
@@ -193,7 +195,7 @@ def test_the_children_end_when_the_pool_cannot_start(monkeypatch: pytest.MonkeyP
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("no threads")
 
-    monkeypatch.setattr(predict, "ThreadPoolExecutor", refuse)
+    monkeypatch.setattr(predictor_module, "ThreadPoolExecutor", refuse)
     with pytest.raises(RuntimeError, match="no threads"):
         Predictor(CONFIG)
     assert FakeSandbox.last.closed
@@ -391,7 +393,7 @@ def test_ctrl_c_while_the_model_loads(
     def interrupt(config: Config) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(predict, "load_scorer", interrupt)
+    monkeypatch.setattr(predictor_module, "load_scorer", interrupt)
     assert run_json(capsys, *files("a.mp4")) == (130, [])
 
 
@@ -421,7 +423,7 @@ def seen(fakes: None, monkeypatch: pytest.MonkeyPatch) -> list[Config]:
         configs.append(config)
         return FakeScorer(FakeLoaded(config))
 
-    monkeypatch.setattr(predict, "load_scorer", load)
+    monkeypatch.setattr(predictor_module, "load_scorer", load)
     return configs
 
 
@@ -482,7 +484,7 @@ def test_a_model_that_does_not_load_is_told_in_a_sentence(
     def fail(config: Config) -> None:
         raise error
 
-    monkeypatch.setattr(predict, "load_scorer", fail)
+    monkeypatch.setattr(predictor_module, "load_scorer", fail)
     assert main(["--json", *files("a.mp4")]) == 2
     captured = capsys.readouterr()
     assert captured.out == ""

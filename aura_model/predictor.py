@@ -1,0 +1,127 @@
+"""Files in, answers out: the whole path in one process, for the command line, notebooks and benchmarks."""
+
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self, TypeVar
+
+from aura_model.analysis import Analysis, analyse
+from aura_model.clips import Clips
+from aura_model.config import Config
+from aura_model.errors import MediaError
+from aura_model.sandbox import Sandbox
+from aura_model.scores import ClipScore
+
+if TYPE_CHECKING:
+    from aura_model.scoring import Scorer
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """What became of one file."""
+
+    clips: Clips
+    scores: Sequence[ClipScore]
+    """One for each clip, in the same order."""
+    analysis: Analysis
+
+
+class Predictor:
+    """Files in, answers out: decode children and one model. A context manager.
+
+    Raises:
+        ConfigError: the device is not there, or the backbone or the face detector cannot be had.
+        CheckpointError: the checkpoint is missing, damaged or foreign.
+    """
+
+    def __init__(self, config: Config, *, children: int = 1) -> None:
+        self._scorer = load_scorer(config)
+        self._config = self._scorer.loaded.config
+        self._children = children
+        with ExitStack() as stack:
+            self._sandbox = stack.enter_context(Sandbox(self._config, children=children))
+            self._pool = ThreadPoolExecutor(children, thread_name_prefix="decode")
+            stack.callback(self._pool.shutdown, cancel_futures=True)
+            self._stack = stack.pop_all()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End the decode children; a file that is being decoded is waited for."""
+        self._stack.close()
+
+    def predict(self, path: Path) -> Analysis:
+        """Answer for one file.
+
+        Raises:
+            MediaError: the media is at fault.
+            OSError: the path cannot be opened.
+        """
+        return self._judge(self._decode(path)).analysis
+
+    def predict_all(self, paths: Iterable[Path]) -> Iterator[Prediction | MediaError | OSError]:
+        """Answer for each file, in order; the next files are decoded while one is scored."""
+        for decoded in _ahead(self._pool, self._try_decode, paths, self._children):
+            yield decoded if isinstance(decoded, MediaError | OSError) else self._judge(decoded)
+
+    def _try_decode(self, path: Path) -> "_Decoded | MediaError | OSError":
+        try:
+            return self._decode(path)
+        except (MediaError, OSError) as error:
+            return error
+
+    def _decode(self, path: Path) -> "_Decoded":
+        began = time.perf_counter()
+        clips = self._sandbox.load_clips(path)
+        return _Decoded(clips, time.perf_counter() - began)
+
+    def _judge(self, decoded: "_Decoded") -> Prediction:
+        began = time.perf_counter()
+        scores = self._scorer.score(decoded.clips.clips)
+        seconds = time.perf_counter() - began
+        timings = {"score": seconds, "total": decoded.seconds + seconds}
+        analysis = analyse(decoded.clips, scores, self._scorer.loaded.info, self._config, timings)
+        return Prediction(decoded.clips, scores, analysis)
+
+
+@dataclass(frozen=True, eq=False)
+class _Decoded:
+    clips: Clips
+    seconds: float
+
+
+def load_scorer(config: Config) -> "Scorer":
+    """The model that `config.inference` names, ready to score.
+
+    Raises:
+        ConfigError: the device is not there, or the backbone cannot be had.
+        CheckpointError: the checkpoint is missing, damaged or foreign.
+    """
+    # Imported here, so that a wrong argument is told at once: torch takes seconds.
+    from aura_model.model import load_for_inference
+    from aura_model.scoring import Scorer
+
+    device = config.inference.device
+    return Scorer(load_for_inference(config.inference.checkpoint, config, device), device)
+
+
+def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
+    """`work` of each item, in order, with `count` items under way beyond the one in use."""
+    waiting: deque[Future[R]] = deque()
+    for item in items:
+        waiting.append(pool.submit(work, item))
+        if len(waiting) > count:
+            yield waiting.popleft().result()
+    while waiting:
+        yield waiting.popleft().result()
