@@ -131,7 +131,7 @@ def copy(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "README.md").write_text(README)
     (folder / "serve_config.yaml").write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}}))
     (folder / "tests" / "media" / "talking_face.mp4").write_text("a video")
-    tools = {"pip": FAKE_TOOL, "pytest": FAKE_TOOL, "ruff": FAKE_TOOL, "mypy": FAKE_TOOL}
+    tools = {"pip": FAKE_TOOL, "pytest": FAKE_TOOL, "coverage": FAKE_TOOL, "ruff": FAKE_TOOL, "mypy": FAKE_TOOL}
     tools["serve"] = FAKE_SERVE.format(python=sys.executable, port=port)
     for name, text in tools.items():
         (stubs / name).write_text(text)
@@ -171,6 +171,7 @@ def test_everything_runs_in_order_and_nothing_is_left(copy: Path) -> None:
         "serve run serve_config.yaml",
         "pip install -e .[dev]",
         "pytest ",
+        "coverage report --fail-under=90",
         "ruff check .",
         "ruff format --check .",
         "mypy ",
@@ -191,6 +192,7 @@ def test_everything_runs_in_order_and_nothing_is_left(copy: Path) -> None:
         ({"REPLY": "{}"}, "no verdict in", "serve run serve_config.yaml"),
         ({"FAILS": "pip install -e ."}, "the command ended before it served", "pip install -e ."),
         ({"FAILS": "pytest "}, "", "pytest "),
+        ({"FAILS": "coverage report --fail-under=90"}, "", "coverage report --fail-under=90"),
         ({"FAILS": "ruff format --check ."}, "", "ruff format --check ."),
         ({"FAILS": "mypy "}, "", "mypy "),
     ],
