@@ -10,7 +10,7 @@ from typing import Annotated, Any, Protocol, TypeVar
 
 import numpy as np
 import numpy.typing as npt
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import DatasetConfig
@@ -60,10 +60,15 @@ class Request(Message):
 class ClipHeader(Message):
     """Which arrays of a clip follow: times, then frames, boxes and landmarks of a face, then the wave."""
 
-    seconds: Finite
     track_id: Annotated[int, Field(ge=0)] | None
-    face: bool
+    """Of the face; None without one."""
     sound: bool
+
+    @model_validator(mode="after")
+    def _holds_something(self) -> "ClipHeader":
+        if self.track_id is None and not self.sound:
+            raise ValueError("a clip has a face or sound")
+        return self
 
 
 class Header(Message):
@@ -79,10 +84,7 @@ class Header(Message):
 
 def encode(clips: Clips) -> tuple[Header, list[Array]]:
     """Split clips into a header and the arrays that follow it, in order."""
-    headers = [
-        ClipHeader(seconds=c.seconds, track_id=c.track_id, face=c.frames is not None, sound=c.wave is not None)
-        for c in clips.clips
-    ]
+    headers = [ClipHeader(track_id=clip.track_id, sound=clip.wave is not None) for clip in clips.clips]
     arrays = [array for clip in clips.clips for array in _arrays(clip)]
     return Header(clips=headers, media=clips.media, notes=list(clips.notes), timings=dict(clips.timings)), arrays
 
@@ -163,7 +165,7 @@ def _arrays(clip: Clip) -> Iterator[Array]:
 
 
 def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Clip:
-    count, size = config.video.temporal_window, config.face.size
+    count, size, face = config.video.temporal_window, config.face.size, header.track_id is not None
 
     def array(dtype: type[np.generic], *shape: int) -> Array:
         buffer = np.empty(shape, dtype)
@@ -173,11 +175,17 @@ def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Cl
         return buffer
 
     return Clip(
-        times=array(np.float64, count),
-        seconds=header.seconds,
-        frames=array(np.uint8, count, size, size, 3) if header.face else None,
-        boxes=array(np.float32, count, 4) if header.face else None,
-        landmarks=array(np.float32, count, 5, 2) if header.face else None,
+        times=_rising(array(np.float64, count)),
+        seconds=config.video.clip_seconds,
+        frames=array(np.uint8, count, size, size, 3) if face else None,
+        boxes=array(np.float32, count, 4) if face else None,
+        landmarks=array(np.float32, count, 5, 2) if face else None,
         track_id=header.track_id,
         wave=array(np.float32, round(config.video.clip_seconds * SAMPLE_RATE)) if header.sound else None,
     )
+
+
+def _rising(times: Array) -> Array:
+    if np.any(np.diff(times) <= 0):
+        raise ValueError("times do not rise")
+    return times
