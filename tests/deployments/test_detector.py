@@ -11,6 +11,7 @@ import torch
 from aura_model.clips import Clip, Clips
 from aura_model.errors import MediaError, ModelNotReadyError
 from aura_model.scores import ClipScore
+from aura_model.scoring import Scorer
 from deployments import served_model
 from deployments.detector import Detector, Watch, count_clips, max_batch_clips, score_each
 from deployments.loading import Loaded
@@ -182,6 +183,16 @@ def test_the_warm_up_clip_has_the_shapes_of_a_real_one() -> None:
     assert np.allclose(clip.times, [0, 1 / 6, 2 / 6])
 
 
+class CountingScorer(Scorer):
+    """Counts the clips it has scored."""
+
+    scored = 0
+
+    def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+        self.scored += len(clips)
+        return super().score(clips)
+
+
 @pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 4)], ids=["configured", "half of the CPUs"])
 def test_a_model_is_loaded_warm_and_with_its_threads(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, expected: int
@@ -189,6 +200,7 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     monkeypatch.setattr(served_model, "available_cpus", lambda: 8)
+    monkeypatch.setattr(served_model, "Scorer", CountingScorer)
     config = make_config(
         inference={"threads": threads, "device": "auto"},
         dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
@@ -197,5 +209,6 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     loaded = served_model.load(config)
     assert counts == [expected]
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
+    assert loaded.score.__self__.scored == 1
     (score,) = loaded.score([served_model.blank_clip(config)])
     assert None not in (score.video, score.audio)
