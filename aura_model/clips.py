@@ -5,18 +5,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.config import Config, VideoConfig
+from aura_model.config import AudioConfig, Config, VideoConfig
 from aura_model.errors import MediaError
 from aura_model.faces import make_detector
 from aura_model.media import Media, MediaInfo, open_media
 from aura_model.picture import Crops, Picture, PictureReader, Window
 from aura_model.sound import SoundReader
 from aura_model.stopwatch import Stopwatch
+
+if TYPE_CHECKING:
+    from aura_model.speech import SpeechGate
 
 Wave = npt.NDArray[np.float32]
 """[S] mono 16 kHz, -1..1."""
@@ -103,13 +106,11 @@ class ClipLoader:
         Raises:
             ConfigError: a network is not installed.
         """
-        from aura_model.speech import SpeechGate  # brings ONNX Runtime
-
         dataset = config.dataset
         self._config = config
         detector = make_detector(dataset.face, threads)
         self._pictures = PictureReader(detector, dataset.face, config.limits, threads)
-        self._speech = SpeechGate(dataset.audio.speech_threshold, threads) if dataset.audio.enabled else None
+        self._speech = _speech_gate(dataset.audio, threads)
 
     def load(self, source: BinaryIO | Path | bytes, rng: np.random.Generator | None) -> Clips:
         """See `load_clips`."""
@@ -151,6 +152,14 @@ class ClipLoader:
             yield "no_face"
         if self._speech is not None and not any(wave is not None for wave in waves):
             yield "no_speech" if media.audio else "no_audio"
+
+
+def _speech_gate(config: AudioConfig, threads: int) -> "SpeechGate | None":
+    if not config.enabled:
+        return None
+    from aura_model.speech import SpeechGate  # brings ONNX Runtime
+
+    return SpeechGate(config.speech_threshold, threads)
 
 
 @contextmanager

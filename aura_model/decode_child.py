@@ -12,6 +12,7 @@ import sys
 import traceback
 from contextlib import suppress
 
+import cv2
 import numpy as np
 
 from aura_model import wire
@@ -49,6 +50,7 @@ def serve(link: socket.socket) -> None:
     """Build the loader from the parent's first message, say so, then answer requests until the link closes."""
     opening = wire.receive_message(link, wire.Opening)
     config = parse_config(opening.config)
+    cv2.setNumThreads(opening.threads)  # else one for each CPU, whose stacks alone could exceed the memory allowed
     try:
         loader = ClipLoader(config, opening.threads)
     except ConfigError as error:

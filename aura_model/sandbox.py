@@ -135,7 +135,11 @@ class _Child:
         self._config = config
         self._link, theirs = socket.socketpair()
         with theirs:
-            self._process = _start(theirs.fileno())
+            try:
+                self._process = _start(theirs.fileno())
+            except OSError:
+                self._link.close()
+                raise
         self._finalizer = weakref.finalize(self, _end, self._process, self._link)
         self._start_by = time.monotonic() + START_SECONDS
         self._ready = False
