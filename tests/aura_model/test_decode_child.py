@@ -124,6 +124,7 @@ class Talk:
     def __init__(self, monkeypatch, loader):
         self.alarms = []
         self.limits = []
+        self.pools = []
         self.opened = []
 
         def build(config, threads):
@@ -135,6 +136,7 @@ class Talk:
         monkeypatch.setattr(decode_child, "ClipLoader", build)
         monkeypatch.setattr(decode_child.signal, "alarm", self.alarms.append)
         monkeypatch.setattr(decode_child, "limit_resources", self.limits.append)
+        monkeypatch.setattr(decode_child.cv2, "setNumThreads", self.pools.append)
         self.link, theirs = socket.socketpair()
         self.link.settimeout(10)
         self._theirs = theirs
@@ -183,6 +185,7 @@ def test_a_child_says_when_it_is_ready_and_then_answers(talk, tmp_path):
     assert child.hello(threads=3) == wire.Header()
     assert child.opened == [(CONFIG, 3)]
     assert child.limits == [CONFIG.limits.child_memory_bytes]
+    assert child.pools == [3]
     assert child.ask(descriptor(tmp_path)).media == INFO
     assert child.ask(descriptor(tmp_path)).error == ("too_long", "It lasts.")
     assert child.ask(descriptor(tmp_path)).notes == ["no_face"]
