@@ -27,9 +27,9 @@ def usable_batches(stream: DataIterator, size: int, tally: Tally) -> Iterator[li
         started = time.perf_counter()
 
 
-def training_clip(row: Row, config: Config, epoch: int) -> Clip:
-    """The augmented clip of a row: a function of the row, the seed and the epoch, whichever worker asks."""
-    seed = derive_seed(config.seed, epoch, str(row["video_id"]), int(row["clip"]))
+def training_clip(row: Row, config: Config) -> Clip:
+    """The augmented clip of a row: a function of the row and the seed, whichever worker asks."""
+    seed = derive_seed(config.seed, int(row["epoch"]), str(row["video_id"]), int(row["clip"]))
     return augment_clip(clip_from_row(row), config.dataset.augmentation, np.random.default_rng(seed))
 
 

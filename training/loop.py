@@ -9,6 +9,7 @@ from typing import Any
 
 import ray.train
 import torch
+from ray.data import DataIterator
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
@@ -17,10 +18,8 @@ from aura_model.checkpoint import checkpoint_name, save_checkpoint
 from aura_model.config import Config
 from aura_model.logging import setup_logging
 from training.batches import blank_clip, training_clip, usable_batches
-from training.dataset import clip_dataset, epoch_order
+from training.clock import set_epoch
 from training.learner import Learner
-from training.manifest import Sample, Split
-from training.plan import ExtractorPlan
 from training.rows import Row, clip_from_row
 from training.tally import Tally, all_skips, training_metrics
 from training.team import Team
@@ -29,15 +28,11 @@ from training.validation import Prediction, auc_of, validation_metrics
 
 @dataclass(frozen=True)
 class Job:
-    """All that a worker needs to know."""
+    """What a worker needs to know beside its data."""
 
     config: Config
-    samples: tuple[Sample, ...]
-    extractors: ExtractorPlan
-
-    def split(self, name: Split) -> list[Sample]:
-        """The samples of one split."""
-        return [sample for sample in self.samples if sample.split == name]
+    clock: str
+    """The name of the run's `EpochClock`."""
 
 
 def train_worker(settings: dict[str, Job]) -> None:
@@ -52,9 +47,12 @@ def train_worker(settings: dict[str, Job]) -> None:
     job = settings["job"]
     setup_logging(job.config.logging)
     team, learner = Team.here(), Learner(job.config, get_device(), _data_parallel)
+    train_stream, val_stream = ray.train.get_dataset_shard("train"), ray.train.get_dataset_shard("val")
     for epoch in range(1, job.config.training.epochs + 1):
-        trained = _train(job, team, learner, epoch)
-        validated = _validate(job, team, learner)
+        if team.rank == 0:
+            set_epoch(job.clock, epoch)  # before it asks for a batch: no clip is made until all workers have asked
+        trained = _train(job.config, team, learner, train_stream, epoch)
+        validated = _validate(job.config, team, learner, val_stream)
         _report(job.config, team, learner, {"epoch": epoch} | trained | validated)
 
 
@@ -63,15 +61,13 @@ def _data_parallel(module: nn.Module) -> nn.Module:
     return wrapped
 
 
-def _train(job: Job, team: Team, learner: Learner, epoch: int) -> dict[str, Any]:
-    config, started, tally = job.config, time.perf_counter(), Tally()
-    samples = epoch_order(job.split("train"), config.seed, epoch)
-    stream = team.share(lambda: clip_dataset(samples, config, job.extractors, epoch))
+def _train(config: Config, team: Team, learner: Learner, stream: DataIterator, epoch: int) -> dict[str, Any]:
+    started, tally = time.perf_counter(), Tally()
     torch.manual_seed(derive_seed(config.seed, epoch, "dropout", team.rank) % 2**63)
     batch, losses = ([blank_clip(config)], [0]), list[torch.Tensor]()
     for rows, weight in _in_step(team, usable_batches(stream, config.training.batch_size, tally)):
         if rows:
-            batch = [training_clip(row, config, epoch) for row in rows], [int(row["label"]) for row in rows]
+            batch = [training_clip(row, config) for row in rows], [int(row["label"]) for row in rows]
         losses.append(len(rows) * learner.step(*batch, weight))
         tally.clips += len(rows)
     tally.steps, tally.loss_sum = len(losses), float(sum(losses))
@@ -90,11 +86,10 @@ def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Ro
         rows = next(batches, [])
 
 
-def _validate(job: Job, team: Team, learner: Learner) -> dict[str, Any]:
+def _validate(config: Config, team: Team, learner: Learner, stream: DataIterator) -> dict[str, Any]:
     tally, predictions = Tally(), list[Prediction]()
-    stream = team.share(lambda: clip_dataset(job.split("val"), job.config, job.extractors))
     team.share_buffers(learner.model)
-    for rows in usable_batches(stream, job.config.inference.batch_clips, tally):
+    for rows in usable_batches(stream, config.inference.batch_clips, tally):
         logits = learner.logits([clip_from_row(row) for row in rows])
         predictions += [Prediction.of(row, logit) for row, logit in zip(rows, logits, strict=True)]
     skipped = all_skips(team.gather([tally]))

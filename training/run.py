@@ -33,7 +33,8 @@ from aura_model.atomic import replacing
 from aura_model.checkpoint import checkpoint_name
 from aura_model.config import Config
 from aura_model.errors import AuraError
-from training.dataset import configure_ray_data
+from training.clock import epoch_clock
+from training.dataset import UnequalShares, clip_dataset, configure_ray_data, training_dataset
 from training.loop import Job, train_worker
 from training.manifest import Sample
 from training.plan import WorkerPlan, plan_workers
@@ -79,12 +80,11 @@ def run_training(config: Config, samples: Sequence[Sample], storage: Path, targe
         say(f"[yellow]{warning}[/]")
     configure_ray_data(plan.extractors)
     name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    log = storage / name / "epochs.jsonl"
+    log = storage.resolve() / name / "epochs.jsonl"
     log.parent.mkdir(parents=True)
     log.touch()
-    trainer = _trainer(Job(config, tuple(samples), plan.extractors), plan, name, storage, log)
-    with _told(log, config.training.epochs, say):
-        result = _fit(trainer)
+    with epoch_clock(f"epoch-{name}") as clock, _told(log, config.training.epochs, say):
+        result = _fit(_trainer(Job(config, clock), samples, plan, log))
     return _export(result, config.training.output, target)
 
 
@@ -119,25 +119,36 @@ def _uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _trainer(job: Job, plan: WorkerPlan, name: str, storage: Path, log: Path) -> TorchTrainer:
+def _trainer(job: Job, samples: Sequence[Sample], plan: WorkerPlan, log: Path) -> TorchTrainer:
+    """The trainer whose run is named as, and stored in, the folder of `log`."""
+    train, val = ([sample for sample in samples if sample.split == split] for split in ("train", "val"))
     return TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
+        datasets={
+            "train": training_dataset(train, job.config, plan.extractors, job.clock),
+            "val": clip_dataset(val, job.config, plan.extractors),
+        },
+        dataset_config=UnequalShares(),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if plan.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=dict(plan.resources_per_worker)
         ),
-        run_config=RunConfig(
-            name=name,
-            storage_path=str(storage.resolve()),
-            failure_config=FailureConfig(  # type: ignore[call-arg]  # Ray shows its older class to type checkers
-                max_failures=0, controller_failure_limit=START_ATTEMPTS
-            ),
-            checkpoint_config=CheckpointConfig(
-                num_to_keep=KEPT_CHECKPOINTS, checkpoint_score_attribute="val_auc", checkpoint_score_order="max"
-            ),
-            callbacks=[EpochLog(log.resolve())],  # type: ignore[list-item]
+        run_config=_run_config(log),
+    )
+
+
+def _run_config(log: Path) -> RunConfig:
+    return RunConfig(
+        name=log.parent.name,
+        storage_path=str(log.parents[1]),
+        failure_config=FailureConfig(  # type: ignore[call-arg]  # Ray shows its older class to type checkers
+            max_failures=0, controller_failure_limit=START_ATTEMPTS
         ),
+        checkpoint_config=CheckpointConfig(
+            num_to_keep=KEPT_CHECKPOINTS, checkpoint_score_attribute="val_auc", checkpoint_score_order="max"
+        ),
+        callbacks=[EpochLog(log)],  # type: ignore[list-item]
     )
 
 

@@ -1,16 +1,13 @@
 """What the workers of one training run do together."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
 from typing import TypeVar
 
-import ray
 import torch
 import torch.distributed as dist
-from ray.data import DataIterator, Dataset
 from ray.train import get_context
-from ray.train.collective import broadcast_from_rank_zero
 from torch import nn
 
 T = TypeVar("T")
@@ -27,15 +24,6 @@ class Team:
     def here(cls) -> "Team":
         """The place that Ray Train gave to this worker."""
         return cls(get_context().get_world_rank(), get_context().get_world_size())
-
-    def share(self, make: Callable[[], Dataset]) -> DataIterator:
-        """The part of this worker in the data set that the first one makes; each row goes to exactly one worker."""
-        handed = None
-        if self.rank == 0:
-            handed = (ray.put(make().streaming_split(self.size, equal=False)),)
-        (parts,) = broadcast_from_rank_zero(handed)
-        part: DataIterator = ray.get(parts)[self.rank]
-        return part
 
     def weight(self, clips: int) -> float | None:
         """How much this worker's mean loss counts in the next step, see `step_weight`."""

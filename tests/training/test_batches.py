@@ -29,7 +29,7 @@ class Stream:
 @pytest.fixture
 def make_row(config: Config, make_clip: Callable[..., Clip], make_clips: Callable[..., Clips]) -> Callable[..., Row]:
     def build(video_id: str, error: str = "", **kind: Any) -> Row:
-        source, shape = {"video_id": video_id, "path": f"{video_id}.mp4", "label": 1}, ClipShape.of(config)
+        source, shape = {"video_id": video_id, "path": f"{video_id}.mp4", "label": 1, "epoch": 1}, ClipShape.of(config)
         if error:
             return error_row(error, "what was wrong", source, shape)
         return rows_of(make_clips(make_clip(**kind)), source, shape)[0]
@@ -80,26 +80,26 @@ def test_augmentation_depends_on_seed_epoch_video_and_clip_alone(
 ) -> None:
     config, row = make_config(), make_row("a")
 
-    def frames(config: Config, row: Row, epoch: int) -> bytes:
-        clip = training_clip(row, config, epoch)
+    def samples(config: Config, row: Row) -> bytes:
+        clip = training_clip(row, config)
         assert clip.frames is not None
         assert clip.wave is not None
         return clip.frames.tobytes() + clip.wave.tobytes()
 
-    first = frames(config, row, 1)
-    assert frames(config, dict(row), 1) == first
+    first = samples(config, row)
+    assert samples(config, dict(row)) == first
     others = [
-        frames(make_config("seed=1"), row, 1),
-        frames(config, row, 2),
-        frames(config, row | {"video_id": "b"}, 1),
-        frames(config, row | {"clip": 1}, 1),
+        samples(make_config("seed=1"), row),
+        samples(config, row | {"epoch": 2}),
+        samples(config, row | {"video_id": "b"}),
+        samples(config, row | {"clip": 1}),
     ]
     assert len({first, *others}) == 5
 
 
 def test_augmentation_can_be_switched_off(make_config: Callable[..., Config], make_row: Callable[..., Row]) -> None:
     row = make_row("a")
-    clip = training_clip(row, make_config("dataset.augmentation.enabled=false"), 1)
+    clip = training_clip(row, make_config("dataset.augmentation.enabled=false"))
     np.testing.assert_array_equal(cast("Any", clip.frames), row["frames"])
     np.testing.assert_array_equal(cast("Any", clip.wave), row["wave"])
 

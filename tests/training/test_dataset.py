@@ -9,7 +9,7 @@ from ray.data import DataContext
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import MediaError
-from training.dataset import EVALUATION, ClipExtractor, configure_ray_data, epoch_order
+from training.dataset import EVALUATION, ClipExtractor, EpochExtractor, configure_ray_data, epoch_order
 from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.rows import Row, to_rows
@@ -95,6 +95,23 @@ def test_training_draws_by_seed_epoch_and_video_and_evaluation_does_not_draw(
     assert first == again
     assert evaluation is None
     assert len({first, next_epoch, next_video, *seeds_of(other, clips, ("one", 1))}) == 4
+
+
+@pytest.mark.parametrize("epoch", [1, 2])
+def test_a_slot_is_a_video_of_the_order_of_the_epoch(
+    config: Config, clips: Clips, make_sample: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch, epoch: int
+) -> None:
+    samples = [make_sample(str(number), number % 2) for number in range(5)]
+    source = FakeSource(dict.fromkeys([str(sample.path) for sample in samples], clips))
+    monkeypatch.setattr("training.dataset.get_epoch", {"the clock": epoch}.__getitem__)
+    extractor = EpochExtractor(config.plain(), samples, "the clock", lambda _: source)
+    rows = [row for slot in range(5) for columns in extractor({"slot": np.array([slot])}) for row in to_rows(columns)]
+    order = epoch_order(samples, config.seed, epoch)
+    assert [(row["video_id"], row["path"], row["label"]) for row in rows[:: len(clips.clips)]] == [
+        (sample.video_id, str(sample.path), sample.label) for sample in order
+    ]
+    assert {int(row["epoch"]) for row in rows} == {epoch}
+    assert source.seeds == seeds_of(config, clips, *((sample.video_id, epoch) for sample in order))
 
 
 def test_an_epoch_has_every_sample_once_in_an_order_of_its_own(make_sample: Callable[..., Sample]) -> None:

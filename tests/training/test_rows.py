@@ -10,7 +10,7 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from training.rows import ClipShape, Row, clip_from_row, error_row, rows_of, rows_to_clips, to_columns, to_rows
 
-SOURCE: Mapping[str, Any] = {"video_id": "one", "path": "/videos/one.mp4", "label": 1}
+SOURCE: Mapping[str, Any] = {"video_id": "one", "path": "/videos/one.mp4", "label": 1, "epoch": 2}
 
 
 @pytest.fixture
@@ -62,10 +62,11 @@ def test_rows_say_where_they_come_from(
 ) -> None:
     rows = rows_of(make_clips(make_clip(0), make_clip(1, video=False)), SOURCE, shape)
     assert [
-        (row["video_id"], row["path"], row["label"], row["clip"], row["track_id"], row["error"]) for row in rows
+        (row["video_id"], row["path"], row["label"], row["epoch"], row["clip"], row["track_id"], row["error"])
+        for row in rows
     ] == [
-        ("one", "/videos/one.mp4", 1, 0, 0, ""),
-        ("one", "/videos/one.mp4", 1, 1, -1, ""),
+        ("one", "/videos/one.mp4", 1, 2, 0, 0, ""),
+        ("one", "/videos/one.mp4", 1, 2, 1, -1, ""),
     ]
 
 

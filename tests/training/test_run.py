@@ -1,7 +1,9 @@
 import json
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ from ray.train import Checkpoint, ControllerError, Result, WorkerGroupError
 from aura_model.config import Config
 from aura_model.errors import ConfigError
 from training import run
+from training.dataset import UnequalShares
 from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.run import _cause, _export, _uninterrupted
@@ -80,6 +83,28 @@ def configured(monkeypatch: pytest.MonkeyPatch) -> list[ExtractorPlan]:
     return plans
 
 
+@pytest.fixture(autouse=True)
+def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def no_clock(name: str) -> Iterator[str]:
+        yield name
+
+    monkeypatch.setattr(run, "epoch_clock", no_clock)
+    monkeypatch.setattr(
+        run, "training_dataset", lambda samples, config, extractors, clock: Dataset(samples, extractors, clock)
+    )
+    monkeypatch.setattr(run, "clip_dataset", lambda samples, config, extractors: Dataset(samples, extractors))
+
+
+@dataclass
+class Dataset:
+    """Stands for a Ray data set, which would start a cluster."""
+
+    samples: Sequence[Sample]
+    extractors: ExtractorPlan
+    clock: str = ""
+
+
 @pytest.fixture
 def samples(make_sample: Callable[..., Sample]) -> list[Sample]:
     return [make_sample("a", 0), make_sample("b", 1), make_sample("c", 0, "val")]
@@ -115,9 +140,11 @@ def test_a_run_is_planned_told_and_exported(
     assert trainer.backend_config.backend == "gloo"
     failures = trainer.run_config.failure_config
     assert (failures.max_failures, failures.controller_failure_limit) == (0, run.START_ATTEMPTS)
-    job = trainer.train_loop_config["job"]
-    assert configured == [job.extractors]
-    assert (job.config, job.samples) == (config, tuple(samples))
+    job, train, val = trainer.train_loop_config["job"], trainer.datasets["train"], trainer.datasets["val"]
+    assert job.config == config
+    assert (train.samples, train.clock, val.samples) == (samples[:2], job.clock, samples[2:])
+    assert configured == [train.extractors] == [val.extractors]
+    assert isinstance(trainer.data_config, UnequalShares)
     (log,) = (tmp_path / "runs").glob("*/epochs.jsonl")
     assert json.loads(log.read_text())["val_auc"] == 0.75
 
