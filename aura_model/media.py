@@ -5,8 +5,8 @@ checked before the first frame is decoded. Formats, codecs and frame size are li
 """
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from fractions import Fraction
 from itertools import islice
@@ -180,7 +180,7 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
     size = file.seek(0, 2)
     head = _check_bytes(file, size, limits)
     digest = _sha256(file)
-    with _open(file, head, limits) as container:
+    with _open(file, head) as container:
         _check_streams(container, limits)
         video, audio = _choose_video(container), _choose_audio(container)
         if video is None and audio is None:
@@ -232,12 +232,11 @@ def _sha256(file: BinaryIO) -> str:
     return digest.hexdigest()
 
 
-def _open(file: BinaryIO, head: bytes, limits: LimitsConfig) -> InputContainer:
+def _open(file: BinaryIO, head: bytes) -> InputContainer:
     options = {
         "format_whitelist": CONTAINERS,
         "protocol_whitelist": "",
         "codec_whitelist": "none",
-        "max_streams": str(limits.max_streams),
     }
     # A phone's photo may be followed by a second one, such as a gain map; by guessing that is a film of JPEGs.
     name = "jpeg_pipe" if head.startswith(JPEG) else None
@@ -245,8 +244,6 @@ def _open(file: BinaryIO, head: bytes, limits: LimitsConfig) -> InputContainer:
         return av.open(_Nameless(file), mode="r", format=name, options=options, metadata_errors="replace")
     except av.ArgumentError:
         raise MediaError("unsupported_container", "Send MP4, MOV, WebM, MKV, AVI, MPEG-TS or FLV.") from None
-    except av.error.MemoryError:  # what FFmpeg says to a stream too many
-        raise _too_many_streams(limits) from None
     except (av.FFmpegError, OSError, ValueError):
         raise MediaError("invalid_video", "The bytes cannot be read as media; was the upload complete?") from None
 
@@ -262,11 +259,7 @@ class _Nameless:
 
 def _check_streams(container: InputContainer, limits: LimitsConfig) -> None:
     if len(container.streams) > limits.max_streams:
-        raise _too_many_streams(limits)
-
-
-def _too_many_streams(limits: LimitsConfig) -> MediaError:
-    return MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
+        raise MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
 
 
 def _choose_video(container: InputContainer) -> VideoStream | None:
@@ -325,7 +318,7 @@ def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], l
         for index, track in tracks.items()
     }
     spare = 2 * limits.max_bytes
-    for packet in _intact(container, [container.streams[index] for index in tracks], limits):
+    for packet in _intact(container.demux([container.streams[index] for index in tracks])):
         index, spare = packet.stream.index, spare - packet.size
         room[index] -= bool(packet.size)
         if min(room[index], spare) < 0:
@@ -334,16 +327,10 @@ def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], l
             tracks[index].packets.append(packet)
 
 
-def _intact(container: InputContainer, streams: Sequence[Any], limits: LimitsConfig) -> "Iterator[Packet[Any]]":
-    """The packets before a damaged spot."""
-    try:
-        yield from container.demux(streams)
-    except MemoryError:
-        if len(container.streams) >= limits.max_streams:  # a transport stream may announce one more at any time
-            raise _too_many_streams(limits) from None
-        raise
-    except av.FFmpegError:
-        return
+def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
+    """The packets before a damaged spot; an absurd size there shows as memory that FFmpeg is not given."""
+    with suppress(av.FFmpegError):
+        yield from packets
 
 
 def _keep_one(picture: Track[VideoCodecContext], limits: LimitsConfig) -> None:

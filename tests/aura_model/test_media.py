@@ -247,7 +247,7 @@ def test_what_just_meets_a_limit_is_accepted(name, limit):
     assert opened(read(name), **limit).bytes == len(read(name))
 
 
-@pytest.mark.parametrize("kind", ["mp4", "mpegts", "avi"])
+@pytest.mark.parametrize("kind", ["mp4", "mpegts", "avi", "matroska"])
 def test_many_streams_are_refused(films, kind):
     sounds = [films.Sound(noise(0.1)) for _ in range(5)]
     data = films.film(kind, *sounds)
@@ -608,8 +608,15 @@ def test_a_slow_slide_show_is_no_truncation(films, kind):
     assert not opened(films.film(kind, slides)).truncated
 
 
+def test_a_packet_of_an_absurd_size_is_damage():
+    """FFmpeg says then that it has no memory."""
+    data = read("one_frame.mp4")
+    at = data.index(b"stsz") + 8  # the size of every sample
+    assert opened(data[:at] + struct.pack(">I", 0x7FFF_FFFF) + data[at + 4 :]).video.packets == []
+
+
 @pytest.mark.parametrize("name", ["talking_face.mp4", "talking_face_b.mp4"])
-def test_memory_that_runs_out_is_neither_damage_nor_a_stream_too_many(name):
+def test_memory_that_runs_out_is_no_damage(name):
     class Exhausted(io.BytesIO):
         armed = False
 
