@@ -18,6 +18,8 @@ PREROLL = 0.2
 JITTER = 0.015
 """Seconds by which a timestamp may miss the end of the sound before it; more is a gap. Containers round to 1 ms and
 worse, and a packet lasts 20 ms or more."""
+RATES = range(4_000, 768_001)
+"""Sampling rates, Hz, that sound may have; to resample from hundreds of megahertz takes seconds and gigabytes."""
 MIX = {"rematrix_maxval": "1.0"}
 """Channels are averaged; without this, the same sound in both would come out 3 dB louder and clip."""
 
@@ -44,14 +46,13 @@ class SoundReader:
     def _frames(self, start: float, end: float) -> Iterator[tuple[float, AudioFrame]]:
         """Decoded frames and their times, from a little before `start` to a little after `end`."""
         first, last = np.searchsorted(self._times, [start, end])
+        needed = slice(max(0, first - 1), last + 1)
         self._context.flush_buffers()
-        time = -np.inf
-        for index in range(max(0, first - 1), last + 2):
-            packet = self._track.packets[index] if index <= last and index < len(self._times) else None
-            time = self._times[index] if packet else time
+        for time, packet in zip([*self._times[needed], end], [*self._track.packets[needed], None], strict=True):
             for frame in self._decode(packet):
                 stamp = frame.pts
-                yield time if stamp is None else float(stamp * self._track.time_base) - self._start, frame
+                if frame.sample_rate in RATES:
+                    yield time if stamp is None else float(stamp * self._track.time_base) - self._start, frame
 
     def _decode(self, packet: "av.Packet[Any] | None") -> list[AudioFrame]:
         try:
@@ -83,7 +84,7 @@ class _Run:
         resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE, options=MIX)
         try:
             pieces = [piece for frame in [*self.frames, None] for piece in resampler.resample(frame) if piece]
-        except av.FFmpegError:  # an absurd rate, or channels that nobody knows how to mix
+        except av.FFmpegError:  # channels that nobody knows how to mix
             return np.zeros(0, dtype=np.float32)
         return np.concatenate([np.zeros(0, dtype=np.float32), *(piece.to_ndarray()[0] for piece in pieces)])
 
