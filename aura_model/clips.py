@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -20,6 +21,18 @@ from aura_model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from aura_model.speech import SpeechGate
+
+CONTAINER_NAMES = MappingProxyType(
+    {
+        "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
+        "matroska,webm": "matroska",
+        "mpeg": "mpegps",
+        "jpeg_pipe": "jpeg",
+        "png_pipe": "png",
+        "webp_pipe": "webp",
+    }
+)
+"""FFmpeg's names that a reader would not know, and what the reply says instead."""
 
 Wave = npt.NDArray[np.float32]
 """[S] mono 16 kHz, -1..1."""
@@ -189,7 +202,7 @@ def _info(media: Media, picture: Picture | None) -> MediaInfo:
     return MediaInfo(
         sha256=media.sha256,
         bytes=media.bytes,
-        container=media.container,
+        container=CONTAINER_NAMES.get(media.container, media.container),
         duration=round(media.duration, 3),
         width=picture.width if picture else 0,
         height=picture.height if picture else 0,

@@ -613,3 +613,19 @@ def test_sound_that_ends_early_leaves_the_rest_silent(films, loader, images, voi
     clips = load(loader, data)
     assert [clip.wave is not None for clip in clips.clips] == [True, False]
     assert clips.notes == ()
+
+
+@pytest.mark.parametrize(
+    ("file", "container"),
+    [
+        ("talking_face.mp4", "mp4"),
+        ("vp9.webm", "matroska"),
+        ("mpeg4.avi", "avi"),
+        ("audio_only.wav", "wav"),
+        ("face.jpg", "jpeg"),
+        ("face.png", "png"),
+        ("face.webp", "webp"),
+    ],
+)
+def test_the_container_has_a_name_that_a_reader_knows(file: str, container: str) -> None:
+    assert load_clips(MEDIA / file, load_config(env={})).media.container == container
