@@ -34,6 +34,7 @@ def _pairs(model: nn.Module, example: Tensor) -> list[tuple[nn.Conv2d, nn.BatchN
     pairs: list[tuple[nn.Conv2d, nn.BatchNorm2d]] = []
 
     def look(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        """Forward hook: note a convolution's output, or a normalisation that takes one in."""
         if isinstance(module, nn.Conv2d):
             outputs[id(output)] = module, output  # kept, so that no other tensor gets its id
         elif isinstance(module, nn.BatchNorm2d) and id(inputs[0]) in outputs:

@@ -267,6 +267,7 @@ def _choose_video(container: InputContainer) -> VideoStream | None:
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
     def rank(stream: VideoStream) -> tuple[bool, int]:
+        """Whether it can be decoded, then pixels a frame."""
         context = stream.codec_context
         return _is_accepted(container, stream), context.width * context.height if context else 0
 

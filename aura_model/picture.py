@@ -89,6 +89,7 @@ class _Faces:
         self._centres: list[Crops] = []
 
     def add(self, index: int, times: Window, frames: Sequence[VideoFrame]) -> None:
+        """Cut the faces out of window `index`; `frames` [T] are those on display at `times` [T]."""
         images = _Images(frames, self._convert)
         if self._detector is None:
             self._centres.append(_centre(index, images, self._config.size))

@@ -65,6 +65,7 @@ class _Run:
     sheets: list[Image] = field(default_factory=list)
 
     def add(self, file: str, result: Prediction | MediaError | OSError) -> None:
+        """Take in what became of one file."""
         if not isinstance(result, Prediction):
             self.done.append((file, Problem.of(result)))
             return

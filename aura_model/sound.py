@@ -72,6 +72,7 @@ class _Run:
         self.append(frame)
 
     def append(self, frame: AudioFrame) -> None:
+        """Add the frame that begins where this run ends."""
         self.frames.append(frame)
         self.end += frame.samples / frame.sample_rate
 

@@ -168,6 +168,7 @@ def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Cl
     count, size, face = config.video.temporal_window, config.face.size, header.track_id is not None
 
     def array(dtype: type[np.generic], *shape: int) -> Array:
+        """Receive an array of this shape, all of it finite."""
         buffer = np.empty(shape, dtype)
         _fill(link, buffer.data.cast("B"))
         if np.issubdtype(dtype, np.floating) and not np.all(np.isfinite(buffer)):

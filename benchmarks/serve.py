@@ -91,6 +91,7 @@ def closed_loop(way: Callable[[], object], requests: int, clients: int, *, is_cl
     latencies: list[float] = []
 
     def work() -> None:
+        """One client: calls until none is left to make."""
         while True:
             with lock:
                 if next(left, None) is None:
@@ -117,6 +118,7 @@ def in_process(config: Config, content: bytes) -> Iterator[Callable[[], object]]
     with Sandbox(config, children=CORES) as sandbox:
 
         def predict() -> object:
+            """Decode in a child, then score alone."""
             clips = sandbox.load_clips(content)
             with one_at_a_time:
                 return scorer.score(clips.clips)
@@ -153,6 +155,7 @@ def http_client(url: str, content: bytes) -> Callable[[], object]:
     client = httpx.Client(timeout=300)
 
     def predict() -> object:
+        """One request; raises where the answer is no analysis."""
         reply = client.post(f"{url}/predict", files={"file": content})
         reply.raise_for_status()
         return reply

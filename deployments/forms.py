@@ -68,6 +68,7 @@ class _Form:
         self._name = self._value = self._disposition = b""
 
     def callbacks(self) -> "MultipartCallbacks":
+        """What `MultipartParser` is to call, by the name of the event."""
         return {
             "on_part_begin": self._begin_part,
             "on_header_field": self._add_name,

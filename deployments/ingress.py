@@ -76,6 +76,7 @@ def build_api(config: Config, backend: Backend) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        """Watch the stages for as long as the application runs."""
         async with monitor.polling():
             yield
 

@@ -31,6 +31,7 @@ class RequestIds:
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
+            """Send a message; the first one of a reply gets the header where it is ours to set."""
             if message["type"] == "http.response.start" and not taken:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)

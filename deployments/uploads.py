@@ -141,6 +141,7 @@ def _count(receive: Receive, limit: int, too_large: AuraError) -> Receive:
     received = 0
 
     async def counted() -> Message:
+        """Receive a message of a body that is still within the limit."""
         nonlocal received
         message = await receive()
         received += len(message.get("body", b""))

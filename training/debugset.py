@@ -77,6 +77,7 @@ def _make(root: Path, source: Path, split: Split, label: int) -> Sample:
     path.parent.mkdir(parents=True)
 
     def edit(frame: Image) -> Image:
+        """Mirror a validation frame and mark a fake one."""
         turned = np.ascontiguousarray(frame[:, ::-1]) if split == "val" else frame
         return add_artefact(turned) if label else turned
 

@@ -158,6 +158,7 @@ def _told(log: Path, epochs: int, say: Say) -> Iterator[None]:
     done, told = threading.Event(), set[str]()
 
     def listen() -> None:
+        """Pass each epoch on as it is logged."""
         for metrics in follow(log, done.is_set):
             for line in (epoch_line(metrics, epochs), *skip_lines(metrics, told)):
                 say(line)
