@@ -29,6 +29,11 @@ def media_status(code: str) -> int:
     return 413 if code == "file_too_large" else 422
 
 
+def problem_type(code: str) -> str:
+    """The `type` of a problem document (RFC 9457): a URI that names the code."""
+    return f"urn:problem-type:aura:{code}"
+
+
 class AuraError(Exception):
     """Base of Aura's own errors; `code` is stable, `detail` says what to do."""
 

@@ -19,7 +19,7 @@ from rich.text import Text
 from aura_model.analysis import Analysis, Verdict
 from aura_model.config import Config, load_config
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
-from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status
+from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status, problem_type
 from aura_model.logging import setup_logging
 from aura_model.predictor import Prediction, Predictor
 
@@ -52,7 +52,7 @@ class Problem:
 
     def plain(self) -> dict[str, Any]:
         """The members of a problem document."""
-        return {"type": f"urn:problem-type:aura:{self.code}", **asdict(self)}
+        return {"type": problem_type(self.code), **asdict(self)}
 
 
 @dataclass

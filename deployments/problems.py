@@ -9,7 +9,7 @@ from typing import Any
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict, Field
 
-from aura_model.errors import MEDIA_ERRORS, AuraError, media_status
+from aura_model.errors import MEDIA_ERRORS, AuraError, media_status, problem_type
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -80,7 +80,7 @@ def problem_body(code: str, detail: str, request_id: str) -> ProblemBody:
     known = code if code in PROBLEMS else "internal"
     problem = PROBLEMS[known]
     return ProblemBody(
-        type=f"urn:problem-type:aura:{known}",
+        type=problem_type(known),
         title=problem.title,
         status=problem.status,
         detail=detail if known == code else problem.title,
