@@ -26,6 +26,7 @@ from aura_model.plain import to_plain
 FORMAT = "aura-checkpoint"
 FORMAT_VERSION = 1
 TEMPORARY = ".ckpt-"
+"""How the temporary file of a checkpoint that is being written begins."""
 ZIP_MAGIC = b"PK\x03\x04"
 REQUIRED = (
     "model_state_dict",

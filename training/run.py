@@ -30,7 +30,7 @@ from ray.train import (
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from aura_model.atomic import replacing
-from aura_model.checkpoint import checkpoint_name
+from aura_model.checkpoint import TEMPORARY, checkpoint_name
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.clock import epoch_clock
@@ -202,7 +202,7 @@ def _export(result: Result, output: Path, target: Path | None) -> Outcome:
     with (
         checkpoint.as_directory() as folder,
         next(Path(folder).glob("*.pth")).open("rb") as source,
-        replacing(path, ".ckpt-") as file,
+        replacing(path, TEMPORARY) as file,
     ):
         shutil.copyfileobj(source, file)
     return Outcome(path, metrics)
