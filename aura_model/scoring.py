@@ -45,20 +45,20 @@ class Scorer:
         return [
             ClipScore(fake=self._calibrated(fake), video=video, audio=audio)
             for fake, video, audio in zip(
-                _log_odds(output.logits),
+                log_odds(output.logits),
                 _known(output.video_logits, batch.video_mask),
                 _known(output.audio_logits, batch.audio_mask),
                 strict=True,
             )
         ]
 
-    def _calibrated(self, log_odds: float) -> float:
+    def _calibrated(self, odds: float) -> float:
         calibration = self.loaded.calibration
-        return log_odds if calibration is None else calibration.apply(log_odds)
+        return odds if calibration is None else calibration.apply(odds)
 
 
-def _log_odds(logits: Tensor) -> list[float]:
-    """[B, 2] of real and fake to the log-odds of fake."""
+def log_odds(logits: Tensor) -> list[float]:
+    """Logits [B, 2] of real and fake to the log-odds of fake, one a sample."""
     values = logits.float()
     odds: list[float] = (values[:, 1] - values[:, 0]).tolist()
     return odds
@@ -67,4 +67,4 @@ def _log_odds(logits: Tensor) -> list[float]:
 def _known(logits: Tensor | None, mask: Tensor) -> list[float | None]:
     if logits is None:
         return [None] * len(mask)
-    return [odds if known else None for odds, known in zip(_log_odds(logits), mask.tolist(), strict=True)]
+    return [odds if known else None for odds, known in zip(log_odds(logits), mask.tolist(), strict=True)]

@@ -9,6 +9,7 @@ from aura_model.batch import to_batch
 from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.model import MultimodalModel
+from aura_model.scoring import log_odds
 from training.objective import Objective
 
 
@@ -55,8 +56,7 @@ class Learner:
         batch = to_batch(clips, self._config).to(self._device)
         with self._autocast():
             logits = self.model(batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask)
-        odds: list[float] = (logits[:, 1] - logits[:, 0]).float().tolist()
-        return odds
+        return log_odds(logits)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, dtype=self._precision, enabled=self._precision is not None)

@@ -14,7 +14,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config, load_config
 from aura_model.model import LoadedModel, load_for_inference
 from aura_model.scores import ClipScore
-from aura_model.scoring import Scorer
+from aura_model.scoring import Scorer, log_odds
 
 MakeClip = Callable[..., Clip]
 MakeConfig = Callable[..., Config]
@@ -43,16 +43,21 @@ def test_one_score_a_clip_in_order(loaded: LoadedModel, clips: list[Clip]) -> No
         assert as_numbers(one) == pytest.approx(as_numbers(other), abs=1e-5)
 
 
+def test_log_odds_are_taken_in_full_precision() -> None:
+    """In bfloat16 the difference of 256 and -1 would be 256."""
+    assert log_odds(torch.tensor([[-1.0, 256.0], [2.0, -3.0]], dtype=torch.bfloat16)) == [257.0, -5.0]
+
+
 def test_scores_are_the_log_odds_of_fake(loaded: LoadedModel, clips: list[Clip]) -> None:
     batch = to_batch(clips[:1], loaded.config)
     output = loaded.model.forward_full(batch.video, batch.audio)
     score = Scorer(loaded, "cpu").score(clips[:1])[0]
-    for log_odds, logits in zip(
+    for odds, logits in zip(
         as_numbers(score), (output.logits, output.video_logits, output.audio_logits), strict=True
     ):
-        assert log_odds is not None
+        assert odds is not None
         assert logits is not None
-        assert 1 / (1 + math.exp(-log_odds)) == pytest.approx(float(logits.softmax(dim=1)[0, 1]), abs=1e-5)
+        assert 1 / (1 + math.exp(-odds)) == pytest.approx(float(logits.softmax(dim=1)[0, 1]), abs=1e-5)
 
 
 def test_a_clip_scores_the_same_in_any_company(loaded: LoadedModel, clips: list[Clip]) -> None:
