@@ -2,13 +2,13 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, Probability
+from aura_model.config import Config, Finite, NonNegative, Probability
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
 
@@ -25,9 +25,9 @@ Reason = Literal[
     "corrupt_frames",
 ]
 Aggregation = Literal["mean", "median", "max", "topk"]
-Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Pixels = Annotated[float, Field(allow_inf_nan=False)]
-Milliseconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Seconds = NonNegative
+Pixels = Finite
+Milliseconds = NonNegative
 
 TOP_SHARE = 0.25
 """`topk` is the mean over this share of the clips, the highest ones, at least one."""
@@ -67,8 +67,17 @@ EXAMPLE: dict[str, Any] = {
         "video_codec": "h264",
         "audio_codec": None,
     },
-    "model": {"name": "tf_efficientnet_lite0", "version": "4b1d7a0c2e95", "trained": True, "calibrated": True},
-    "timings": {"open": 3.1, "decode": 410.6, "faces": 268.3, "sound": 0.1, "score": 95.2, "total": 790.4},
+    "model": {"name": "multimodal_v1", "version": "multimodal_v1-4b1d7a0c2e95", "trained": True, "calibrated": True},
+    "timings": {
+        "queue": 0.2,
+        "open": 3.1,
+        "decode": 410.6,
+        "faces": 268.3,
+        "sound": 0.1,
+        "fetch": 12.9,
+        "score": 95.2,
+        "total": 790.4,
+    },
     "request_id": "5f1c9d0e8a7b4c36",
 }
 
@@ -138,8 +147,8 @@ class Segment(Part):
 class Analysis(Part):
     """The answer for one media file.
 
-    `timings` has a key for each stage that ran: `fetch` (download), `open`, `decode`, `faces`, `sound` (in the decode
-    child), `score` (the model) and `total`.
+    `timings` has a key for each stage that ran: `fetch` (receiving or downloading) and `queue` (waiting for a decoder)
+    in the service, `open`, `decode`, `faces` and `sound` in the decode child, `score` (the model) and `total`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})

@@ -24,6 +24,7 @@ _SHORT.maxlevel, _SHORT.maxstring = 2, 80
 # PyYAML's constructors let these through for `!!int ""`, `!!bool x`, `2001-99-99` and very deep nesting.
 _YAML_FAULTS = (yaml.YAMLError, ValueError, LookupError, AttributeError, ArithmeticError, TypeError, RecursionError)
 
+Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Probability = Annotated[float, Field(ge=0, le=1)]

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import DatasetConfig
+from aura_model.config import DatasetConfig, Finite
 from aura_model.media import MediaInfo
 from aura_model.sound import SAMPLE_RATE
 
@@ -22,7 +22,6 @@ LARGEST_MESSAGE = 1 << 20
 LENGTH = struct.Struct("<Q")
 LARGEST_TEXT = 4000
 
-Finite = Annotated[float, Field(allow_inf_nan=False)]
 Note = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 Array = npt.NDArray[Any]
 M = TypeVar("M", bound="Message")
