@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from aura_model.logging import get_logger
 from deployments.loading import not_ready
@@ -30,8 +30,6 @@ class Live(BaseModel):
 class Ready(BaseModel):
     """`GET /health/ready`."""
 
-    model_config = ConfigDict(protected_namespaces=())
-
     status: Literal["ready", "not_ready"] = "ready"
     model_loaded: bool
     checkpoint_path: str | None = Field(description="The configured checkpoint; null: the model in the package.")
@@ -47,8 +45,6 @@ class NotReady(Ready):
 
 class Health(BaseModel):
     """`GET /health`."""
-
-    model_config = ConfigDict(protected_namespaces=())
 
     status: Literal["healthy"] = "healthy"
     model_loaded: bool
