@@ -39,7 +39,7 @@ class AppArgs(BaseModel):
     settings: dict[str, Any] = {}
     """Settings laid over that file, nested as in `aura_model/config.yaml`."""
     num_gpus: Annotated[float, Field(ge=0)] | Literal["auto"] = "auto"
-    """GPUs of each detector; `auto`: one where the cluster has that many, else none."""
+    """GPUs of each detector; `auto`: one, an even share where detectors outnumber GPUs, or none without any."""
     ingress_replicas: PositiveInt = 1
     cropper_replicas: PositiveInt = 1
     detector_replicas: PositiveInt = 1

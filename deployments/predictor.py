@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """One prediction at a time within the service's bounds: how many at once, and how long each."""
+    """Answers requests within the service's bounds: how many at once, and how long each."""
 
     def __init__(self, config: Config, backend: Backend, monitor: Monitor) -> None:
         self._config = config
