@@ -21,7 +21,7 @@ from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, Track, check_siz
 EARLY = 1e-3
 """A frame counts as displayed this many seconds before its time, for rounded timestamps."""
 MAX_ERROR_SHARE = 0.8
-"""Above this share of damaged packets and frames, what the decoder returns is garbage (as with encrypted video)."""
+"""Above this share of refused packets, what the decoder does return is garbage (as with encrypted video)."""
 UNKNOWN_SIDE_DATA = range(28, 40)
 """FFmpeg's types of side data for which PyAV has no name; in 8.1, 31 is EXIF."""
 
@@ -132,8 +132,12 @@ class FrameReader:
 
     @property
     def garbled(self) -> bool:
-        """Whether nearly everything that was read is damaged, so that the frames mean nothing."""
-        return self.refused + self.marred > MAX_ERROR_SHARE * max(1, self.refused + self.frames)
+        """Whether nearly every packet was refused, so that the frames mean nothing.
+
+        Frames that are merely marked as damaged still show most of their picture: in a stream with one key frame, a
+        single flipped bit marks all that follow.
+        """
+        return self.refused > MAX_ERROR_SHARE * max(1, self.refused + self.frames)
 
     def _skip_to(self, time: float) -> None:
         """Jump to the last key frame before `time` where that leaves packets out."""

@@ -343,7 +343,7 @@ def test_where_every_packet_is_noise_nothing_is_shown_as_video(name):
     except MediaError as error:
         assert error.code == "corrupt_video"  # noqa: PT017 - either this, or frames that are marked
     else:
-        assert shown.reader.garbled
+        assert shown.reader.garbled or shown.reader.marred > 0.8 * shown.reader.frames
 
 
 @pytest.mark.parametrize("name", ["talking_face.mp4", "mpeg4.avi"])
@@ -365,9 +365,9 @@ def test_an_intact_file_has_no_damage(name):
 
 @pytest.mark.parametrize(
     ("refused", "frames", "marred", "is_garbled"),
-    [(0, 0, 0, False), (0, 10, 0, False), (4, 1, 0, False), (5, 1, 0, True), (0, 10, 9, True), (0, 10, 8, False)],
+    [(0, 0, 0, False), (0, 10, 0, False), (4, 1, 0, False), (5, 1, 0, True), (0, 10, 10, False), (5, 1, 1, True)],
 )
-def test_garbled_means_nearly_everything(coded, refused, frames, marred, is_garbled):
+def test_garbled_means_that_nearly_every_packet_is_refused(coded, refused, frames, marred, is_garbled):
     reader = Opened(coded("mp4")).reader
     reader.refused, reader.frames, reader.marred = refused, frames, marred
     assert reader.garbled == is_garbled
