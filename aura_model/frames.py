@@ -25,6 +25,10 @@ MAX_ERROR_SHARE = 0.8
 UNKNOWN_SIDE_DATA = range(28, 40)
 """FFmpeg's types of side data for which PyAV has no name; in 8.1, 31 is EXIF."""
 
+UNSPECIFIED = 2
+MATRICES = frozenset({0, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
+"""Matrix coefficients (ITU-T H.273, 8.3) that FFmpeg's scaler knows; the others are reserved or hardly used."""
+
 
 @dataclass(frozen=True)
 class Orientation:
@@ -213,8 +217,8 @@ def _key_frames(track: Track[VideoCodecContext], start: float) -> list[tuple[int
 class Converter:
     """Frames to upright RGB; keeps one scaler for all of them.
 
-    The frame's own matrix and range are used, BT.601 and limited range where it names none. More than 8 bits are
-    rounded; HDR (PQ, HLG) is not tone-mapped; alpha is dropped.
+    The frame's own matrix and range are used, BT.601 and limited range where it names none or one that FFmpeg does not
+    convert. More than 8 bits are rounded; HDR (PQ, HLG) is not tone-mapped; alpha is dropped.
     """
 
     def __init__(self, threads: int) -> None:
@@ -223,5 +227,7 @@ class Converter:
 
     def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
         """Convert to [H, W, 3] as displayed."""
+        if frame.colorspace not in MATRICES:
+            frame.colorspace = UNSPECIFIED
         converted = self._reformatter.reformat(frame, format="rgb24", threads=self._threads)
         return orientation(frame).apply(converted.to_ndarray().astype(np.uint8, copy=False))

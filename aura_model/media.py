@@ -50,8 +50,8 @@ REORDER = 64
 """Packets whose presentation may come in another order than their decoding (H.264 allows 16)."""
 AUDIO_PACKETS_PER_FRAME = 10
 """Sound may have this many packets for each video frame that the limits allow."""
-MISSING_SECONDS, MISSING_SHARE, MISSING_PACKETS = 0.25, 0.05, 2.0
-"""A file that is shorter than its header claims by more than the largest of these is truncated."""
+MISSING_SECONDS, MISSING_SHARE = 0.25, 0.05
+"""A file that is shorter than its header claims by more than the larger of these is truncated."""
 
 Count = Annotated[int, Field(ge=0)]
 Name = Annotated[str, Field(max_length=100)]
@@ -360,14 +360,13 @@ def _is_cut(container: InputContainer, tracks: Iterable[Track[Any]]) -> bool:
     if container.format.name in STILLS:
         return False
     if container.format.name in CLAIMS_BY_TRACK:
-        return any(_misses(track.claimed - (track.span or 0.0), track) for track in tracks)
-    longest = max(tracks, key=lambda track: track.end or 0.0)
-    return longest.end is not None and _misses(_claimed(container) - longest.end, longest)
+        return any(_misses(track.claimed, track.span or 0.0) for track in tracks)
+    ends = [track.end for track in tracks if track.end is not None]
+    return bool(ends) and _misses(_claimed(container), max(ends))
 
 
-def _misses(seconds: float, track: Track[Any]) -> bool:
-    span = track.span or 0.0
-    return seconds > max(MISSING_SECONDS, MISSING_SHARE * span, MISSING_PACKETS * span / max(1, track.count))
+def _misses(claimed: float, there: float) -> bool:
+    return claimed - there > max(MISSING_SECONDS, MISSING_SHARE * there)
 
 
 def _check_duration(duration: float, limits: LimitsConfig) -> None:
