@@ -179,16 +179,25 @@ def test_a_key_frame_that_decodes_late_is_not_skipped_to(films, kind, times):
     assert [films.number(image) for image in Opened(data).images(times)] == [math.floor(t * 25 + 0.03) for t in times]
 
 
-def test_a_wrong_index_is_not_skipped_to(films):
+@pytest.mark.parametrize("coding", ["matroska", "mpeg-4, avi", "mpeg-2, program stream", "vp9"])
+def test_a_wrong_index_is_not_skipped_to(coded, films, coding):
     """Every frame is marked as a key frame, as some recorders do."""
-    data = films.film("matroska", films.Pictures())
-    with open_media(io.BytesIO(data), LIMITS) as media:
+    with open_media(io.BytesIO(coded(coding)), LIMITS) as media:
         for packet in media.video.packets:
             packet.is_keyframe = True
         reader = FrameReader(media, LIMITS, 1)
     assert len(reader._keys) > 5
-    images = [Converter(1).rgb(reader.at(time)) for time in (0.5, 1.3, 1.7)]
-    assert [films.number(image) for image in images] == [12, 32, 42]
+    wrong = [reader.at(time) for time in (0.55, 1.35, 1.75)]
+    assert all(same(a, b) for a, b in zip(wrong, Opened(coded(coding)).at([0.55, 1.35, 1.75]), strict=True))
+
+
+def test_a_damaged_frame_of_many_key_frames_leaves_the_one_before_it_on_display(coded, films):
+    data = coded("motion jpeg, avi")
+    with av.open(io.BytesIO(data)) as container:
+        packet = [packet for packet in container.demux(video=0) if packet.size][30]
+    start = data.index(bytes(packet))
+    shown = Opened(data[:start] + bytes(packet.size) + data[start + packet.size :])
+    assert [films.number(image) for image in shown.images([0.1, 1.21, 1.25])] == [2, 29, 31]
 
 
 def test_a_damaged_key_frame_is_not_skipped_to(films):
@@ -548,6 +557,16 @@ def flat(color, matrix, full, pixels="yuv420p", codec="libx264"):
 def test_colours_are_those_that_were_filmed(color, matrix, full, pixels, codec):
     (image,) = Opened(flat(color, matrix, full, pixels, codec)).images([0.0])
     assert np.abs(image[32, 32].astype(int) - color).max() <= 4
+
+
+@pytest.mark.parametrize("matrix", range(19))
+@pytest.mark.parametrize("pixels", ["yuv420p", "yuv420p10le", "yuvj420p", "gbrp", "gray"])
+def test_no_colour_description_stops_the_conversion(pixels, matrix):
+    """Some are reserved, and some only displays know."""
+    frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 128, np.uint8)).reformat(format=pixels)
+    frame.colorspace = matrix
+    frame.color_trc = frame.color_primaries = 3  # reserved
+    assert np.abs(Converter(1).rgb(frame).astype(int) - 128).max() <= 3
 
 
 @pytest.mark.parametrize(

@@ -229,6 +229,18 @@ def test_each_limit_has_its_own_setting(name, limit, code):
     assert refusal(read(name), **limit) == code
 
 
+def test_a_header_that_claims_hours_is_believed(films):
+    data = films.film("matroska", films.Pictures(range(5)))
+    at = data.index(b"\x44\x89\x88") + 3  # Duration, milliseconds
+    assert refusal(data[:at] + struct.pack(">d", 36_000_000.0) + data[at + 8 :]) == "too_long"
+
+
+def test_metadata_in_any_encoding_is_no_obstacle(films):
+    data = films.film("mp4", films.Pictures(range(5)))
+    at = data.index(b"Lavf")
+    assert opened(data[:at] + b"\xff\xfe\xc3\x28" + data[at + 4 :]).video
+
+
 @pytest.mark.parametrize(
     ("name", "limit"),
     [
@@ -386,6 +398,10 @@ SCRIPTS = {
 }
 
 
+RECOGNISED = {name for name in SCRIPTS if name.startswith(("hls", "dash", "sdp", "imf"))} - {"hls after a comment"}
+"""Those that are named in the refusal; the others are no known format."""
+
+
 @pytest.mark.parametrize("name", ["clip.mp4", "clip.m3u8"])
 @pytest.mark.parametrize("script", SCRIPTS)
 def test_a_playlist_opens_nothing(watched, monkeypatch, script, name):
@@ -395,6 +411,7 @@ def test_a_playlist_opens_nothing(watched, monkeypatch, script, name):
     with path.open("rb") as file, pytest.raises(MediaError) as error, open_media(file, LIMITS):
         pass
     assert error.value.code in {"invalid_video", "unsupported_container"}
+    assert ("playlist" in error.value.detail) == (script in RECOGNISED)
     assert not watched.opened
     assert not watched.connected
 
@@ -420,7 +437,15 @@ def test_the_largest_picture_is_chosen(films):
         assert opened(films.film("matroska", *streams)).video.context.width == 128
 
 
-def test_a_larger_picture_that_cannot_be_decoded_is_passed_over(films):
+@pytest.mark.parametrize("first", ["large", "small"])
+def test_a_larger_picture_that_cannot_be_decoded_is_passed_over(films, first):
+    large = films.Pictures(range(5), codec="ffv1", options={})
+    small = films.Pictures(range(5), size=(64, 32))
+    media = opened(films.film("matroska", *((large, small) if first == "large" else (small, large))))
+    assert media.video.codec == "h264"
+
+
+def test_a_picture_of_an_unknown_codec_is_passed_over(films):
     data = films.film("mp4", films.Pictures(range(5)), films.Pictures(range(5), size=(64, 32)))
     tables = data.index(b"stsd")
     media = opened(data[:tables] + patched(data[tables:], b"avc1", b"zzzz"))
@@ -431,6 +456,8 @@ def test_the_first_sound_that_can_be_decoded_is_chosen(films):
     data = films.film("matroska", films.Sound(noise(0.5)), films.Sound(noise(0.5), "pcm_s16le", 16000))
     assert opened(data).audio.codec == "aac"
     assert opened(patched(data, b"A_AAC", b"A_XXX")).audio.codec == "pcm_s16le"
+    foreign = films.Sound(noise(0.5), "tta")
+    assert opened(films.film("matroska", foreign, films.Sound(noise(0.5)))).audio.codec == "aac"
 
 
 def test_sound_that_cannot_be_decoded_is_none(films):
@@ -461,12 +488,12 @@ def test_cover_art_is_no_video(films):
 
 
 @pytest.mark.parametrize(
-    ("first", "second"),
-    [(".jpg", ".jpg"), (".png", ".png"), (".png", ".jpg")],
+    ("first", "second", "rest"),
+    [(".jpg", ".jpg", 0), (".jpg", ".jpg", 1000), (".png", ".png", 0), (".png", ".jpg", 1000)],
 )
-def test_a_still_is_its_first_picture(first, second):
+def test_a_still_is_its_first_picture(first, second, rest):
     """As phones append a gain map, a depth map or a short film to a photo."""
-    media = opened(picture(first) + picture(second, (32, 24)) + bytes(1000))
+    media = opened(picture(first) + picture(second, (32, 24)) + bytes(rest))
     assert media.still
     assert len(media.video.packets) == 1
     assert media.duration == 0
@@ -495,6 +522,13 @@ def test_the_last_frame_counts_where_packets_have_no_duration(films, kind):
     media = opened(films.film(kind, films.Pictures(range(50))))
     assert media.duration == pytest.approx(2.0, abs=0.002)
     assert media.fps == pytest.approx(25, rel=0.002)
+
+
+def test_packets_without_a_duration_are_taken_to_last_as_long_as_the_others(films):
+    media = opened(films.film("mpegts", films.Pictures(range(50))))
+    for packet in media.video.packets:
+        packet.duration = 0
+    assert media.video.end - media.video.start == pytest.approx(2.0)
 
 
 @pytest.mark.parametrize("kind", ["mp4", "matroska", "mpegts", "flv", "avi"])
@@ -610,9 +644,12 @@ def test_a_slow_slide_show_is_no_truncation(films, kind):
 
 def test_a_packet_of_an_absurd_size_is_damage():
     """FFmpeg says then that it has no memory."""
-    data = read("one_frame.mp4")
-    at = data.index(b"stsz") + 8  # the size of every sample
-    assert opened(data[:at] + struct.pack(">I", 0x7FFF_FFFF) + data[at + 4 :]).video.packets == []
+    data = read("talking_face.mp4")
+    sizes = data.index(b"stsz", data.index(b"stsz") + 4) + 16  # of the sound
+    media = opened(data[: sizes + 400] + b"\x2e" + data[sizes + 401 :])  # 771 MB for the 100th packet
+    assert len(media.audio.packets) == 100
+    assert 40 < len(media.video.packets) < 60
+    assert media.truncated
 
 
 @pytest.mark.parametrize("name", ["talking_face.mp4", "talking_face_b.mp4"])

@@ -266,6 +266,16 @@ def test_numbers_must_be_finite(name, value):
         received(broken)
 
 
+def test_more_clips_than_configured_are_refused_before_they_are_read():
+    with pytest.raises(ValueError, match="too many clips"):
+        received(payload(*[clip(seed) for seed in range(5)]))
+
+
+def test_a_clip_of_nothing_is_refused_before_it_is_read():
+    with pytest.raises(ValueError, match="a face or sound"):
+        received(header(clips=[{"track_id": None, "sound": False}]) + np.arange(3.0).tobytes())
+
+
 def test_times_must_rise():
     with pytest.raises(ValueError, match="rise"):
         received(payload(Clip(**(vars(clip()) | {"times": np.array([0.0, 0.2, 0.2])}))))
