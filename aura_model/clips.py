@@ -16,7 +16,7 @@ from aura_model.errors import MediaError
 from aura_model.faces import make_detector
 from aura_model.media import Media, MediaInfo, open_media
 from aura_model.picture import Crops, Picture, PictureReader, Window
-from aura_model.sound import SoundReader
+from aura_model.sound import SAMPLE_RATE, SoundReader
 from aura_model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
@@ -75,6 +75,21 @@ class Clips:
     def without_samples(self) -> "Clips":
         """The same clips without pixels and sound: small enough to pass around."""
         return replace(self, clips=tuple(replace(clip, frames=None, wave=None) for clip in self.clips))
+
+
+def blank_clip(config: Config) -> Clip:
+    """A black and silent clip with both modalities, of the shapes that `config` gives: to run a model on nothing."""
+    video, side = config.dataset.video, config.dataset.face.size
+    count = video.temporal_window
+    return Clip(
+        times=np.arange(count) / video.frame_rate,
+        seconds=video.clip_seconds,
+        frames=np.zeros((count, side, side, 3), np.uint8),
+        boxes=np.zeros((count, 4), np.float32),
+        landmarks=np.zeros((count, 5, 2), np.float32),
+        track_id=0,
+        wave=np.zeros(round(video.clip_seconds * SAMPLE_RATE), np.float32),
+    )
 
 
 def sample_starts(duration: float, config: VideoConfig, rng: np.random.Generator | None) -> list[float]:

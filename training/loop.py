@@ -15,9 +15,10 @@ from torch import nn
 
 from aura_model.augment.seeds import derive_seed
 from aura_model.checkpoint import checkpoint_name, save_checkpoint
+from aura_model.clips import blank_clip
 from aura_model.config import Config
 from aura_model.logging import setup_logging
-from training.batches import blank_clip, training_clip, usable_batches
+from training.batches import training_clip, usable_batches
 from training.clock import set_epoch
 from training.learner import Learner
 from training.rows import Row, clip_from_row
@@ -78,7 +79,7 @@ def _train(config: Config, team: Team, learner: Learner, stream: DataIterator, e
 def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], float]]:
     """Batches with their weights until no worker has any; a worker that has run out steps along at no weight.
 
-    All workers must take part in every step, and no clip is to be left out.
+    All workers must take part in every step, and no clip is to be left out. One that never had a clip steps on a blank.
     """
     rows = next(batches, [])
     while (weight := team.weight(len(rows))) is not None:

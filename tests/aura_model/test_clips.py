@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura_model.clips import ClipLoader, Clips, load_clips, sample_starts
+from aura_model.clips import ClipLoader, Clips, blank_clip, load_clips, sample_starts
 from aura_model.config import load_config
 from aura_model.errors import MEDIA_ERRORS, MediaError
 from aura_model.faces import center_crop
@@ -206,6 +206,15 @@ def test_tracks_notes_and_sound(loaded, name):
     assert loaded[name].notes == notes
     assert sum(clip.wave is not None for clip in clips) == sounds
     assert len(clips) == max(sum(per_track), 0 if per_track else sounds)
+
+
+def test_a_blank_clip_has_the_shapes_of_a_decoded_one(loaded):
+    decoded = loaded["talking_face.mp4"].clips[0]
+    blank = blank_clip(CONFIG)
+    assert [(a.shape, a.dtype) for a in arrays(blank)] == [(a.shape, a.dtype) for a in arrays(decoded)]
+    assert np.array_equal(blank.times, decoded.times - decoded.times[0])
+    assert (blank.seconds, blank.track_id) == (decoded.seconds, 0)
+    assert not any(np.any(a) for a in arrays(blank)[1:])
 
 
 @pytest.mark.parametrize("name", KINDS)

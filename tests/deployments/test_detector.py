@@ -4,11 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
-from aura_model.clips import Clip, Clips
+from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.errors import MediaError, ModelNotReadyError
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
@@ -174,15 +173,6 @@ async def test_a_missing_checkpoint_leaves_the_detector_up(tmp_path: Path, monke
     detector.check_health()
 
 
-def test_the_warm_up_clip_has_the_shapes_of_a_real_one() -> None:
-    config = make_config(dataset={"video": {"temporal_window": 3, "frame_rate": 6.0}, "face": {"size": 48}})
-    clip = served_model.blank_clip(config)
-    assert clip.frames is not None
-    assert clip.wave is not None
-    assert (clip.frames.shape, clip.wave.shape) == ((3, 48, 48, 3), (8000,))
-    assert np.allclose(clip.times, [0, 1 / 6, 2 / 6])
-
-
 class CountingScorer(Scorer):
     """Counts the clips it has scored."""
 
@@ -200,7 +190,7 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     monkeypatch.setattr(served_model, "available_cpus", lambda: 8)
-    monkeypatch.setattr(served_model, "Scorer", CountingScorer)
+    monkeypatch.setattr("aura_model.scoring.Scorer", CountingScorer)
     config = make_config(
         inference={"threads": threads, "device": "auto"},
         dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
@@ -210,5 +200,5 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     assert counts == [expected]
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert loaded.score.__self__.scored == 1
-    (score,) = loaded.score([served_model.blank_clip(config)])
+    (score,) = loaded.score([blank_clip(config)])
     assert None not in (score.video, score.audio)

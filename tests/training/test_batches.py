@@ -5,10 +5,9 @@ import numpy as np
 import pytest
 from ray.data import DataIterator
 
-from aura_model.batch import to_batch
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
-from training.batches import blank_clip, training_clip, usable_batches
+from training.batches import training_clip, usable_batches
 from training.rows import ClipShape, Columns, Row, error_row, rows_of, to_columns
 from training.tally import Tally
 
@@ -102,12 +101,3 @@ def test_augmentation_can_be_switched_off(make_config: Callable[..., Config], ma
     clip = training_clip(row, make_config("dataset.augmentation.enabled=false"))
     np.testing.assert_array_equal(cast("Any", clip.frames), row["frames"])
     np.testing.assert_array_equal(cast("Any", clip.wave), row["wave"])
-
-
-def test_a_blank_clip_has_the_shape_of_any_other(config: Config, make_clip: Callable[..., Clip]) -> None:
-    blank, clip = blank_clip(config), make_clip()
-    for name in ("times", "frames", "boxes", "landmarks", "wave"):
-        assert getattr(blank, name).shape == getattr(clip, name).shape
-        assert getattr(blank, name).dtype == getattr(clip, name).dtype
-        assert not getattr(blank, name).any()
-    assert to_batch([blank, clip], config).video_mask.all()
