@@ -52,9 +52,7 @@ def test_scores_are_the_log_odds_of_fake(loaded: LoadedModel, clips: list[Clip])
     batch = to_batch(clips[:1], loaded.config)
     output = loaded.model.forward_full(batch.video, batch.audio)
     score = Scorer(loaded, "cpu").score(clips[:1])[0]
-    for odds, logits in zip(
-        as_numbers(score), (output.logits, output.video_logits, output.audio_logits), strict=True
-    ):
+    for odds, logits in zip(as_numbers(score), (output.logits, output.video_logits, output.audio_logits), strict=True):
         assert odds is not None
         assert logits is not None
         assert 1 / (1 + math.exp(-odds)) == pytest.approx(float(logits.softmax(dim=1)[0, 1]), abs=1e-5)
