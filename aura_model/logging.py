@@ -141,7 +141,7 @@ def render_plain(record: "Record") -> str:
     exception = str(fields.pop("exception", ""))
     pairs = [f"{key}={json.dumps(value, ensure_ascii=False)}" for key, value in fields.items()]
     head = " ".join([time, f"{level:<8}", name, message, *pairs])
-    return "\n    ".join(_printable(line) for line in [head, *exception.split("\n")] if line)
+    return "\n    ".join(printable(line) for line in [head, *exception.split("\n")] if line)
 
 
 def _flat(record: "Record") -> dict[str, Any]:
@@ -157,10 +157,11 @@ def _flat(record: "Record") -> dict[str, Any]:
     return fields | {f"{key}_" if key in fields else key: value for key, value in extra.items()} | exception
 
 
-def _printable(line: str) -> str:
-    if line.isprintable():
-        return line
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in line)
+def printable(text: str) -> str:
+    """The text with control characters escaped, so that it can neither move a cursor nor end its line."""
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def _no_format(_: "Record") -> str:

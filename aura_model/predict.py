@@ -20,7 +20,7 @@ from aura_model.analysis import Analysis, Verdict
 from aura_model.config import Config, load_config
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
 from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status, problem_type
-from aura_model.logging import setup_logging
+from aura_model.logging import printable, setup_logging
 from aura_model.predictor import Prediction, Predictor
 
 MOST_CHILDREN = 4
@@ -158,8 +158,8 @@ def _problem_cells(problem: Problem) -> tuple[Text, ...]:
 
 
 def _shown(text: str) -> Text:
-    """Text from outside, with what could move a terminal's cursor escaped."""
-    return Text("".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text))
+    """Text from outside: no markup, and nothing that moves a terminal's cursor."""
+    return Text(printable(text))
 
 
 def _fail(message: str) -> int:
