@@ -24,7 +24,7 @@ from training.learner import Learner
 from training.rows import Row, clip_from_row
 from training.tally import Tally, all_skips, training_metrics
 from training.team import Team
-from training.validation import Prediction, auc_of, validation_metrics
+from training.validation import ScoredClip, auc_of, validation_metrics
 
 
 @dataclass(frozen=True)
@@ -88,13 +88,13 @@ def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Ro
 
 
 def _validate(config: Config, team: Team, learner: Learner, stream: DataIterator) -> dict[str, Any]:
-    tally, predictions = Tally(), list[Prediction]()
+    tally, scored = Tally(), list[ScoredClip]()
     team.share_buffers(learner.model)
     for rows in usable_batches(stream, config.inference.batch_clips, tally):
         logits = learner.logits([clip_from_row(row) for row in rows])
-        predictions += [Prediction.of(row, logit) for row, logit in zip(rows, logits, strict=True)]
+        scored += [ScoredClip.of(row, logit) for row, logit in zip(rows, logits, strict=True)]
     skipped = all_skips(team.gather([tally]))
-    return validation_metrics(team.gather(predictions)) | {"val_skipped": [asdict(skip) for skip in skipped]}
+    return validation_metrics(team.gather(scored)) | {"val_skipped": [asdict(skip) for skip in skipped]}
 
 
 def _report(config: Config, team: Team, learner: Learner, metrics: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from training.tally import TrainingError
 
 
 @dataclass(frozen=True)
-class Prediction:
+class ScoredClip:
     """One validation clip with its score."""
 
     video_id: str
@@ -23,22 +23,22 @@ class Prediction:
     """Log-odds of fake."""
 
     @classmethod
-    def of(cls, row: Row, logit: float) -> "Prediction":
-        """The prediction for the clip of `row`."""
+    def of(cls, row: Row, logit: float) -> "ScoredClip":
+        """The clip of `row` with its score."""
         track_id = int(row["track_id"])
         return cls(str(row["video_id"]), track_id if track_id >= 0 else None, int(row["label"]), logit)
 
 
-def validation_metrics(predictions: Sequence[Prediction]) -> dict[str, Any]:
+def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:
     """`val`: every figure over videos, `val_auc`: the AUC among them, `val_clips`: how many clips were scored.
 
     Raises:
         TrainingError: a score is not a number.
     """
-    if not all(math.isfinite(prediction.logit) for prediction in predictions):
+    if not all(math.isfinite(clip.logit) for clip in scored):
         raise TrainingError("diverged", "a validation score is not a number; lower training.learning_rate")
-    figures = compute_metrics(*video_scores(predictions))
-    return {"val_auc": figures["auc"], "val_clips": len(predictions), "val": figures}
+    figures = compute_metrics(*video_scores(scored))
+    return {"val_auc": figures["auc"], "val_clips": len(scored), "val": figures}
 
 
 def auc_of(metrics: Mapping[str, Any]) -> float:
@@ -46,11 +46,11 @@ def auc_of(metrics: Mapping[str, Any]) -> float:
     return math.nan if metrics["val_auc"] is None else float(metrics["val_auc"])
 
 
-def video_scores(predictions: Sequence[Prediction]) -> tuple[list[int], list[float]]:
+def video_scores(scored: Sequence[ScoredClip]) -> tuple[list[int], list[float]]:
     """Labels and fake probabilities by video, in order of video_id, joined over clips as `analyse` does it."""
-    videos: dict[str, list[Prediction]] = defaultdict(list)
-    for prediction in predictions:
-        videos[prediction.video_id].append(prediction)
+    videos: dict[str, list[ScoredClip]] = defaultdict(list)
+    for clip in scored:
+        videos[clip.video_id].append(clip)
     ordered = [videos[video_id] for video_id in sorted(videos)]
     logits = [aggregate_tracks([one.track_id for one in video], [one.logit for one in video]) for video in ordered]
     return [video[0].label for video in ordered], [probability(logit) for logit in logits]

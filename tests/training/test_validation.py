@@ -7,16 +7,16 @@ from sklearn.metrics import roc_auc_score
 
 from aura_model.analysis import probability
 from training.tally import TrainingError
-from training.validation import Prediction, auc_of, validation_metrics, video_scores
+from training.validation import ScoredClip, auc_of, validation_metrics, video_scores
 
 
-def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> Prediction:
-    return Prediction(video_id, track_id, label, logit)
+def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> ScoredClip:
+    return ScoredClip(video_id, track_id, label, logit)
 
 
 def test_a_row_becomes_a_prediction() -> None:
     row = {"video_id": np.str_("a"), "track_id": np.int64(-1), "label": np.int64(1)}
-    assert Prediction.of(row, 0.5) == Prediction("a", None, 1, 0.5)
+    assert ScoredClip.of(row, 0.5) == ScoredClip("a", None, 1, 0.5)
 
 
 def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None:
@@ -59,7 +59,7 @@ def test_the_auc_is_that_of_the_list_of_videos() -> None:
         ([prediction("a", 0, 0.0)], "no fake samples"),
     ],
 )
-def test_an_undefined_auc_is_none_with_the_reason(predictions: list[Prediction], reason: str) -> None:
+def test_an_undefined_auc_is_none_with_the_reason(predictions: list[ScoredClip], reason: str) -> None:
     metrics = validation_metrics(predictions)
     assert metrics["val_auc"] is None
     assert metrics["val"]["undefined"]["auc"] == reason
