@@ -8,9 +8,9 @@ import numpy as np
 from ray.data import DataIterator
 
 from aura_model.augment.clip import augment_clip
-from aura_model.augment.seeds import derive_seed
 from aura_model.clips import Clip
 from aura_model.config import Config
+from aura_model.seeds import derive_seed
 from training.rows import Columns, Row, clip_from_row, to_rows
 from training.tally import Skip, Tally
 

@@ -10,12 +10,12 @@ from ray.actor import ActorHandle
 from ray.data import ActorPoolStrategy, DataContext, DataIterator, Dataset, ExecutionResources
 from ray.train import DataConfig
 
-from aura_model.augment.seeds import derive_seed
 from aura_model.clips import Clips
 from aura_model.config import Config, parse_config
 from aura_model.errors import MediaError
 from aura_model.logging import setup_logging
 from aura_model.sandbox import Sandbox
+from aura_model.seeds import derive_seed
 from training.clock import get_epoch
 from training.manifest import Sample
 from training.plan import ExtractorPlan

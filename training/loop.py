@@ -13,11 +13,11 @@ from ray.data import DataIterator
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
-from aura_model.augment.seeds import derive_seed
 from aura_model.checkpoint import checkpoint_name, save_checkpoint
 from aura_model.clips import blank_clip
 from aura_model.config import Config
 from aura_model.logging import setup_logging
+from aura_model.seeds import derive_seed
 from training.batches import training_clip, usable_batches
 from training.clock import set_epoch
 from training.learner import Learner

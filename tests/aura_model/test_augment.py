@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from aura_model.augment import audio, video
 from aura_model.augment.clip import augment_clip
-from aura_model.augment.seeds import derive_seed
 from aura_model.clips import Clip
 from aura_model.config import AugmentationConfig, ConfigError, load_config
 
@@ -169,24 +168,3 @@ def test_a_missing_modality_stays_missing_and_does_not_alter_the_other(clip: Cli
 def test_jpeg_quality_is_a_range() -> None:
     with pytest.raises(ConfigError, match=r"jpeg_quality must be \[low, high\]"):
         make(jpeg_quality=[90, 60])
-
-
-def test_seeds_tell_their_parts_apart() -> None:
-    parts: list[tuple[int | str, ...]] = [
-        (0, 1, "a"),
-        (0, 1, "b"),
-        (1, 0, "a"),
-        (0, 11, "a"),
-        (0, "1", "a"),
-        ("0", 1, "a"),
-        (0, 1, "a", 0),
-        (0, 1, "a\0"),
-        ("a",),
-        ("a", ""),
-    ]
-    assert len({derive_seed(*one) for one in parts}) == len(parts)
-    assert all(0 <= derive_seed(*one) < 2**64 for one in parts)
-
-
-def test_seeds_are_the_same_on_every_machine() -> None:
-    assert derive_seed(0, 1, "video") == 3329948625176796018
