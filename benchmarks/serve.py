@@ -2,9 +2,10 @@
 
     python benchmarks/serve.py [VIDEO] [--requests 24] [--rounds 3] [--clients 4]
 
-Both ways decode in the same number of children and run the model on the same number of threads. Clients work in a
-closed loop: each sends its next request when it has its answer. The rounds alternate. The processor time that the
-client itself takes is subtracted, as a share of the machine. The aim is a ratio of at least 0.8 at saturation.
+Both ways decode in the same number of children. In one process the model runs on a thread for each core; the service
+keeps its default, half as many. Clients work in a closed loop: each sends its next request when it has its answer. The
+rounds alternate. The processor time that the client itself takes is subtracted, as a share of the machine. The aim is a
+ratio of at least 0.8 at saturation.
 """
 
 import argparse
@@ -59,7 +60,7 @@ def main() -> None:
     args = parser.parse_args()
     config = load_config(env={}, overrides=["serving.max_in_flight=64"])
     content = args.video.read_bytes()
-    print(f"{args.video.name}, {args.clients} clients, {CORES} decode children, {CORES} model threads")
+    print(f"{args.video.name}, {args.clients} clients, {CORES} decode children")
     with service(config) as url, in_process(config, content) as local:
         remote = http_client(url, content)
         ways = {"in one process": (local, False), "POST /predict": (remote, True)}
