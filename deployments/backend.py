@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 from ray.exceptions import RayError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
 from aura_model.config import Config
@@ -70,5 +70,5 @@ def _as_service_errors() -> Iterator[None]:
         raise ServiceError("busy", "Every queue is full; try again later.") from None
     except RayTaskError:
         raise
-    except (DeploymentUnavailableError, RayError) as error:
+    except (RayServeException, RayError) as error:  # the former also where a cropper dies before the detector starts
         raise ServiceError("unavailable", "A replica was lost while it worked on this request.") from error

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import ray
 from ray.exceptions import ActorDiedError, RayTaskError
-from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError
+from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, RayServeException
 
 from aura_model.config import Config
 from aura_model.errors import ConfigError, MediaError
@@ -94,8 +94,9 @@ async def test_an_error_that_a_stage_answers_is_raised(handles: Handles, backend
         (BackPressureError(num_queued_requests=1, max_queued_requests=1), "busy"),
         (ActorDiedError(), "unavailable"),
         (DeploymentUnavailableError(None), "unavailable"),
+        (RayServeException("failed because an upstream actor died"), "unavailable"),
     ],
-    ids=["full queue", "lost replica", "no deployment"],
+    ids=["full queue", "lost replica", "no deployment", "lost replica upstream"],
 )
 async def test_trouble_between_the_stages(handles: Handles, backend: ServeBackend, error: Exception, code: str) -> None:
     handles.score.answer = error
