@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from python_multipart.multipart import parse_options_header
+from ray.exceptions import TaskCancelledError
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Message, Receive
 
@@ -143,7 +144,10 @@ def _count(receive: Receive, limit: int, too_large: AuraError) -> Receive:
     async def counted() -> Message:
         """Receive a message of a body that is still within the limit."""
         nonlocal received
-        message = await receive()
+        try:
+            message = await receive()
+        except TaskCancelledError:  # Ray Serve's proxy has seen the client go
+            raise ClientDisconnect from None
         received += len(message.get("body", b""))
         if received > limit:
             raise too_large

@@ -4,13 +4,14 @@ import asyncio
 import json
 import re
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
 import pytest
 from loguru import logger
+from ray.exceptions import TaskCancelledError
 
 from aura_model.analysis import Analysis
 from aura_model.config import Config
@@ -269,15 +270,28 @@ async def test_the_file_itself_is_measured(backend: FakeBackend, size: int, stat
     assert reply.status_code == status
 
 
+def _gone() -> dict[str, Any]:
+    return {"type": "http.disconnect"}
+
+
+def _cancelled() -> dict[str, Any]:
+    raise TaskCancelledError
+
+
+@pytest.mark.parametrize("end", [_gone, _cancelled])
 @pytest.mark.parametrize(("kind", "body"), [(FORM, form(b"vid")[:-10]), (JSON, b'{"video_url": "https:')])
 async def test_a_body_that_ends_early(
-    backend: FakeBackend, client: httpx.AsyncClient, kind: dict[str, str], body: bytes
+    backend: FakeBackend,
+    client: httpx.AsyncClient,
+    kind: dict[str, str],
+    body: bytes,
+    end: Callable[[], dict[str, Any]],
 ) -> None:
     messages = iter([{"type": "http.request", "body": body, "more_body": True}])
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
-        return next(messages, {"type": "http.disconnect"})
+        return next(messages, None) or end()
 
     async def send(message: Any) -> None:
         sent.append(message)
