@@ -37,6 +37,8 @@ async def fetch_video(url: str, spool: BinaryIO, config: Config) -> None:
             await _download(target, spool, config)
     except (httpcore.NetworkError, httpcore.ProtocolError):
         raise ServiceError("fetch_failed", "The connection to the URL's host failed.") from None
+    except httpcore.ConnectTimeout:
+        raise ServiceError("fetch_timeout", f"The URL's host did not answer within {CONNECT_SECONDS:g} s.") from None
     except (TimeoutError, httpcore.TimeoutException):
         raise ServiceError("fetch_timeout", f"The file did not arrive within {seconds:g} s.") from None
 
@@ -52,9 +54,10 @@ def parse_url(url: str, serving: ServingConfig) -> httpx.URL:
         raise ServiceError("url_forbidden", f"The URL is longer than {MAX_URL} characters.")
     try:
         target = httpx.URL(url)
+        host = target.host  # read here, for this decodes its punycode
     except (httpx.InvalidURL, UnicodeError, ValueError):
         raise ServiceError("url_forbidden", "The URL cannot be parsed.") from None
-    if target.scheme not in schemes or not target.host:
+    if target.scheme not in schemes or not host:
         raise ServiceError("url_forbidden", f"The URL must name a host and begin with {' or '.join(schemes)}.")
     if target.port is not None and not 0 < target.port < 65536:
         raise ServiceError("url_forbidden", "The URL's port is not one.")
@@ -82,6 +85,7 @@ async def _copy(response: httpcore.Response, spool: BinaryIO, max_bytes: int) ->
         if received > max_bytes:
             raise _too_large(max_bytes)
         spool.write(chunk)
+        await asyncio.sleep(0)  # one read may hold thousands of tiny chunks; health checks go between
 
 
 def _check(response: httpcore.Response, max_bytes: int) -> None:

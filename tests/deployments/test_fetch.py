@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import ipaddress
+import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -186,6 +187,32 @@ async def test_an_outer_deadline_is_not_taken_for_the_downloads_own() -> None:
                 await download(server.url, local())
 
 
+async def test_a_host_that_does_not_shake_hands(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deployments.fetch.CONNECT_SECONDS", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ServiceError) as caught:
+        await download(f"https://127.0.0.1:{silent.getsockname()[1]}/a", local())
+    assert "did not answer within 0.05 s" in caught.value.detail
+    assert caught.value.code == "fetch_timeout"
+
+
+async def test_tiny_chunks_leave_others_their_turns() -> None:
+    chunks = 5000
+    turns = 0
+
+    async def take_turns() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    other = asyncio.create_task(take_turns())
+    async with serving(OK + b"Transfer-Encoding: chunked\r\n\r\n" + b"1\r\na\r\n" * chunks + b"0\r\n\r\n") as server:
+        turns = 0
+        assert await download(server.url, local()) == b"a" * chunks
+    other.cancel()
+    assert turns >= chunks
+
+
 async def test_nobody_listens() -> None:
     async with serving() as server:
         pass
@@ -224,6 +251,7 @@ async def test_other_inner_addresses_are_refused_even_in_development(host: str) 
         "http://storage.example.com:99999/",
         "http://storage.example.com:port/",
         "http://[::1/",
+        "http://xn--/",
         "http://storage.example.com/a\nb",
         "http://storage.example.com/" + "a" * MAX_URL,
     ],
