@@ -2,10 +2,9 @@
 
     python benchmarks/serve.py [VIDEO] [--requests 24] [--rounds 3] [--clients 4]
 
-Both ways decode in the same number of children. In one process the model runs on a thread for each core; the service
-keeps its default, half as many. Clients work in a closed loop: each sends its next request when it has its answer. The
-rounds alternate. The processor time that the client itself takes is subtracted, as a share of the machine. The aim is a
-ratio of at least 0.8 at saturation.
+Both ways decode in as many children and run the model on as many threads, on the CPU. Clients work in a closed loop:
+each sends its next request when it has its answer. The rounds alternate. The processor time that the client itself
+takes is subtracted, as a share of the machine. The aim is a ratio of at least 0.8 at saturation.
 """
 
 import argparse
@@ -34,6 +33,11 @@ from deployments.app import AppArgs, build
 VIDEO = Path(__file__).parents[1] / "tests" / "media" / "talking_face.mp4"
 PORT = 18431
 CORES = len(os.sched_getaffinity(0))
+THREADS = max(1, CORES // 2)
+SETTINGS = {
+    "serving": {"max_in_flight": 64, "decode_children": CORES},
+    "inference": {"threads": THREADS, "device": "cpu"},
+}
 
 
 @dataclass(frozen=True)
@@ -58,10 +62,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--clients", type=int, default=2 * CORES)
     args = parser.parse_args()
-    config = load_config(env={}, overrides=["serving.max_in_flight=64"])
+    config = load_config(env={}, settings=SETTINGS)
     content = args.video.read_bytes()
-    print(f"{args.video.name}, {args.clients} clients, {CORES} decode children")
-    with service(config) as url, in_process(config, content) as local:
+    print(f"{args.video.name}, {args.clients} clients, {CORES} decode children, {THREADS} model thread(s)")
+    with service() as url, in_process(config, content) as local:
         remote = http_client(url, content)
         ways = {"in one process": (local, False), "POST /predict": (remote, True)}
         rounds: dict[str, list[Round]] = {name: [] for name in ways}
@@ -113,7 +117,7 @@ def closed_loop(way: Callable[[], object], requests: int, clients: int, *, is_cl
 @contextmanager
 def in_process(config: Config, content: bytes) -> Iterator[Callable[[], object]]:
     """The pipeline without Ray: children that decode, one forward pass at a time."""
-    torch.set_num_threads(CORES)
+    torch.set_num_threads(THREADS)
     scorer = Scorer(load_for_inference(None, config, "cpu"), "cpu")
     one_at_a_time = threading.Lock()
     with Sandbox(config, children=CORES) as sandbox:
@@ -128,12 +132,12 @@ def in_process(config: Config, content: bytes) -> Iterator[Callable[[], object]]
 
 
 @contextmanager
-def service(config: Config) -> Iterator[str]:
+def service() -> Iterator[str]:
     """The service on a Ray of its own, ready."""
     ray.init(num_cpus=CORES, include_dashboard=False, log_to_driver=False)
     try:
         serve.start(http_options=HTTPOptions(host="127.0.0.1", port=PORT))
-        serve.run(build(AppArgs(settings={"serving": config.serving.model_dump()})), name="aura")
+        serve.run(build(AppArgs(settings=SETTINGS)), name="aura")
         url = f"http://127.0.0.1:{PORT}"
         wait_until_ready(url)
         yield url

@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from aura_model.config import Config, load_config
-from aura_model.errors import AuraError
+from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from training.debugset import debug_samples, make_debug_set
 from training.manifest import DatasetError, Sample, check_samples, read_samples
@@ -85,6 +85,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
     config = load_config(arguments.config, overrides=overrides_of(arguments))
+    if config.dataset.preprocessing.mode == "preextracted":
+        raise ConfigError("dataset.preprocessing.mode: training cannot read extracted clips yet; use on_the_fly")
     given = bool(arguments.data_root or arguments.manifest)
     samples = _debug_set(config, given, scratch, console) if arguments.debug else read_samples(config.dataset)
     check_samples(samples)

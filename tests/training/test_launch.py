@@ -98,6 +98,7 @@ def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
     [
         (["--set", "training.epoch=3"], "training.epoch: unknown key"),
         (["--set", "training.epochs"], "section.key=value"),
+        (["--set", "dataset.preprocessing.mode=preextracted"], "use on_the_fly"),
         (["--epochs", "0"], "training.epochs"),
         (["--num-workers", "-1"], "training.num_workers"),
         (["--device", "tpu"], "training.device"),
