@@ -84,7 +84,7 @@ class _Run:
         """[n] mono at 16 kHz, resampled as one piece: frame by frame, each seam would click."""
         resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE, options=MIX)
         try:
-            pieces = [piece for frame in [*self.frames, None] for piece in resampler.resample(frame) if piece]
+            pieces = [piece for frame in [*self.frames, None] for piece in resampler.resample(frame)]
         except av.FFmpegError:  # channels that nobody knows how to mix
             return np.zeros(0, dtype=np.float32)
         return np.concatenate([np.zeros(0, dtype=np.float32), *(piece.to_ndarray()[0] for piece in pieces)])

@@ -146,6 +146,18 @@ def test_no_more_faces_than_allowed_are_kept(films, film):
     assert [crops.track_id for crops in found.crops] == [0, 0, 1, 1]
 
 
+def test_the_leading_face_has_its_clips_where_others_are_larger(films, film):
+    """In the second window another face is the largest; over the whole video it is not."""
+
+    def found(number):
+        return [face(30, side=30)] + ([face(95, side=40)] if number >= 25 else [])
+
+    config = FACE.model_copy(update={"max_faces": 1})
+    crops = follow(film, Script(films, found), 0.0, 1.0, config=config).crops
+    assert [(c.track_id, c.window) for c in crops] == [(0, 0), (0, 1)]
+    assert all(c.boxes[0, 0] < 64 for c in crops)
+
+
 def test_a_window_in_which_a_face_is_hardly_seen_has_no_clip_of_it(films, film):
     """It is there throughout the first window, and in one of the three frames searched in the second."""
     found = follow(film, Script(films, lambda number: [face(60)] if number < 26 else []), 0.0, 1.0)
@@ -230,9 +242,9 @@ def test_some_noise_is_damage(films):
     assert not follow((MEDIA / "mpeg4.avi").read_bytes(), Script(films, lambda number: []), 0.0, 1.0).damaged
 
 
-@pytest.mark.parametrize("found", [[face(60), face(100)], []])
-def test_few_images_are_in_memory_at_once(films, film, monkeypatch, found):
-    """A window of 4K images is a good part of what a child may use: the searched ones and one more are kept."""
+@pytest.fixture
+def converted(monkeypatch):
+    """For each conversion, how many images were in memory then."""
     made, alive = [], []
 
     class Counting(Converter):
@@ -243,9 +255,21 @@ def test_few_images_are_in_memory_at_once(films, film, monkeypatch, found):
             return image
 
     monkeypatch.setattr(picture, "Converter", Counting)
+    return alive
+
+
+@pytest.mark.parametrize("found", [[face(60), face(100)], []])
+def test_few_images_are_in_memory_at_once(films, film, converted, found):
+    """A window of 4K images is a good part of what a child may use: the searched ones and one more are kept."""
     follow(film, Script(films, lambda number: found), 0.0, 1.0)
-    assert len(made) == (16 if found else 6)  # each frame is converted once, and only where it is looked at
-    assert max(alive) <= 4
+    assert len(converted) == (16 if found else 6)  # each frame is converted once, and only where it is looked at
+    assert max(converted) <= 4
+
+
+def test_a_frame_that_stays_on_display_is_converted_once(films, converted):
+    slides = films.film("mp4", films.Pictures(range(3), rate=1, times_ms=[0, 400, 2000]))
+    follow(slides, Script(films, lambda number: [face(60)]), 0.0, config=FACE.model_copy(update={"every": 8}))
+    assert len(converted) == 2
 
 
 def test_the_frames_of_a_window_are_let_go_before_the_next(films, film, monkeypatch):

@@ -124,6 +124,13 @@ def test_a_tone_stays_a_tone(made, kind, codec, rate, late, start):
     assert loudness(wave) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
 
 
+@pytest.mark.parametrize("rate", [8000, 16000, 44100, 48000])
+def test_sound_is_heard_to_its_last_sample(made, rate):
+    wave = span(made("wav", "pcm_s16le", rate, tone(3, rate), "tone"), 2.5, 0.5)
+    assert np.abs(wave[-16:] - ideal(3 - 16 / SAMPLE_RATE, 16)).max() < 0.1
+    assert np.abs(wave[-40:-16] - ideal(3 - 40 / SAMPLE_RATE, 24)).max() < 0.05
+
+
 def test_sound_without_timestamps_follows_packet_by_packet(films):
     data = films.film("adts", films.Sound(tone(3, 44100), rate=44100))
     for start in (0.3, 1.7):
@@ -326,6 +333,18 @@ def test_the_format_may_change(films, layout, channels):
     assert misfit(wave[2000:15000], 0)[0] < 0.01
     assert misfit(wave[20000:30000], 0)[0] < 0.01
     assert loudness(wave[20000:30000]) == pytest.approx(0.5 / np.sqrt(2), rel=0.02)
+
+
+def test_the_format_may_change_from_one_packet_to_the_next(films):
+    first = films.film("mpegts", films.Sound(tone(1, 48000)))
+    second = films.film("mpegts", films.Sound(tone(1, 32000), rate=32000, start=5))
+    with open_media(io.BytesIO(first + second), LIMITS) as media:
+        later = [packet for packet in media.audio.packets if packet.pts > 3 * 90_000]
+        for index, packet in enumerate(later):
+            packet.pts = media.audio.packets[0].pts + round(90_000 * (47 * 1024 / 48000 + index * 1024 / 32000))
+        wave = SoundReader(media).span(0.0, 1.9)
+    assert misfit(wave[2000:15000], 0)[0] < 0.01
+    assert misfit(wave[18000:30000], 0)[0] < 0.01
 
 
 def test_damaged_packets_are_passed_over():
