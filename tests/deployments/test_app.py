@@ -55,6 +55,12 @@ def test_a_gpu_is_asked_for_where_there_is_one(cluster: dict[str, float], gpus: 
     assert asked(build(AppArgs()), "num_gpus") == {"Ingress": 0, "FaceCropper": 0, "Detector": expected}
 
 
+@pytest.mark.usefixtures("cluster")
+def test_only_the_detector_keeps_its_memory() -> None:
+    environments = asked(build(AppArgs()), "runtime_env")
+    assert environments == {"Ingress": 0, "FaceCropper": 0, "Detector": {"env_vars": app.KEEP_MEMORY}}
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_the_application_fits_any_machine(cluster: dict[str, float], cpus: float, replicas: int) -> None:

@@ -24,7 +24,7 @@ from ray.serve.config import HTTPOptions
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import load_config
 from aura_model.model import MultimodalModel
-from deployments.app import AppArgs, build
+from deployments.app import KEEP_MEMORY, AppArgs, build
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
@@ -135,6 +135,11 @@ def processes(text: str) -> list[psutil.Process]:
 def test_a_gpu_is_asked_for_and_the_cpu_does_where_it_is_none(client: httpx.Client) -> None:
     assert ray.available_resources().get("GPU", 0.0) == 0.0
     assert client.get("/health").json()["device"] == ("cuda" if torch.cuda.is_available() else "cpu")
+
+
+def test_the_detector_keeps_its_memory(service: str) -> None:
+    (detector,) = processes("ray::ServeReplica:aura:Detector")
+    assert detector.environ().items() >= KEEP_MEMORY.items()
 
 
 def test_health_of_a_sound_service(client: httpx.Client, folder: Path) -> None:
