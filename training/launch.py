@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import os
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -11,11 +12,12 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config, Device, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from training.debugset import debug_samples, make_debug_set
 from training.manifest import DatasetError, Sample, check_samples, read_samples
+from training.plan import plan_workers
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -87,6 +89,8 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
     config = load_config(arguments.config, overrides=overrides_of(arguments))
     if config.dataset.preprocessing.mode == "preextracted":
         raise ConfigError("dataset.preprocessing.mode: training cannot read extracted clips yet; use on_the_fly")
+    if arguments.debug:
+        plan_workers(config.training.num_workers, config.training.device, _own_resources(config.training.device))
     given = bool(arguments.data_root or arguments.manifest)
     samples = _debug_set(config, given, scratch, console) if arguments.debug else read_samples(config.dataset)
     check_samples(samples)
@@ -105,6 +109,15 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
     path = outcome.checkpoint
     console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={escape(str(path.resolve()))}")
     return 0
+
+
+def _own_resources(device: Device) -> dict[str, float]:
+    """What a Ray of this machine alone would have; torch, which takes seconds, is asked only where GPUs matter."""
+    if device == "cpu":
+        return {"CPU": float(os.cpu_count() or 1)}
+    import torch
+
+    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
 
 
 def _fail(status: int, said: str) -> int:

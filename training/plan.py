@@ -9,6 +9,8 @@ from aura_model.errors import AuraError
 
 DATA_SHARE = 0.25
 """The least share of the CPUs that stays with Ray Data; with none, the workers would wait for clips for ever."""
+WORKERS_PER_CPU = 16
+"""More workers than this are refused: each is a process of about half a gigabyte."""
 EXTRACTOR_MEMORY = 1536 * 1024**2
 """Bytes that one extraction actor with its decode child is taken to need."""
 
@@ -42,7 +44,7 @@ class WorkerPlan:
 def plan_workers(num_workers: int, device: Device, cluster_resources: Mapping[str, float]) -> WorkerPlan:
     """Share the cluster between `num_workers` training workers and the clip extraction.
 
-    On CPU any number of workers fits: they get fractions of a CPU, with a warning. A GPU is never shared.
+    On CPU more workers than CPUs get fractions of one, with a warning. A GPU is never shared.
 
     Args:
         num_workers: the Ray Train workers asked for.
@@ -50,12 +52,15 @@ def plan_workers(num_workers: int, device: Device, cluster_resources: Mapping[st
         cluster_resources: as `ray.cluster_resources()` gives them: CPU and GPU counts, memory in bytes.
 
     Raises:
-        PlanError: fewer GPUs than workers where GPUs are asked for, or no CPU at all.
+        PlanError: fewer GPUs than workers where GPUs are asked for, no CPU at all, or far too many workers.
     """
     cpus, gpus = cluster_resources.get("CPU", 0.0), cluster_resources.get("GPU", 0.0)
     use_gpu = _wants_gpu(num_workers, device, gpus)
     if cpus <= 0:
         raise PlanError("cpus_missing", "the cluster has no CPU for the workers")
+    if num_workers > cpus * WORKERS_PER_CPU:
+        most = floor(cpus * WORKERS_PER_CPU)
+        raise PlanError("cpus_missing", f"{num_workers} workers on {cpus:g} CPUs are too many; use at most {most}")
     per_worker = _round_down(min(1.0, cpus * (1 - DATA_SHARE) / num_workers))
     resources = {"CPU": per_worker} | ({"GPU": 1.0} if use_gpu else {})
     extractors = _plan_extractors(cpus - num_workers * per_worker, cluster_resources.get("memory", 0.0))

@@ -206,3 +206,24 @@ def test_help_needs_neither_ray_nor_torch() -> None:
     )
     result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert result.stdout.splitlines()[-1] == "False False"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--device", "cuda", "--num-workers", "8"], "8 workers need 8 GPUs"), (["--num-workers", "100000"], "too many")],
+)
+def test_a_debug_run_that_this_machine_cannot_hold_is_refused_before_data_are_made(
+    run: list[dict[str, Any]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    arguments: list[str],
+    said: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 0)
+    assert main(["--debug", *arguments]) == EXIT_REFUSED
+    told = capsys.readouterr()
+    assert said in told.err
+    assert "making" not in told.out
+    assert run == []

@@ -1,9 +1,9 @@
 import pytest
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aura_model.config import Device
-from training.plan import EXTRACTOR_MEMORY, PlanError, WorkerPlan, plan_workers
+from training.plan import EXTRACTOR_MEMORY, WORKERS_PER_CPU, PlanError, WorkerPlan, plan_workers
 
 GIB = 1024**3
 
@@ -18,6 +18,7 @@ def total_cpus(plan: WorkerPlan) -> float:
     memory=st.floats(0.1 * GIB, 4096 * GIB),
 )
 def test_any_number_of_cpu_workers_fits_beside_the_extraction(workers: int, cpus: float, memory: float) -> None:
+    assume(workers <= WORKERS_PER_CPU * cpus)
     plan = plan_workers(workers, "cpu", {"CPU": cpus, "memory": memory})
     assert plan.workers == workers
     assert total_cpus(plan) <= cpus + 1e-6 or plan.resources_per_worker["CPU"] == 0.001
@@ -77,3 +78,10 @@ def test_a_cluster_without_cpus_is_refused(resources: dict[str, float]) -> None:
     with pytest.raises(PlanError) as caught:
         plan_workers(1, "auto", resources)
     assert caught.value.code == "cpus_missing"
+
+
+@pytest.mark.parametrize(("workers", "cpus"), [(17, 1), (1000, 2), (10**9, 64)])
+def test_far_too_many_workers_are_refused(workers: int, cpus: int) -> None:
+    with pytest.raises(PlanError, match=f"use at most {16 * cpus}$") as error:
+        plan_workers(workers, "cpu", {"CPU": cpus, "memory": 16 * GIB})
+    assert error.value.code == "cpus_missing"
