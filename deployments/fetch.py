@@ -94,7 +94,7 @@ def _check(response: httpcore.Response, max_bytes: int) -> None:
         raise ServiceError("fetch_failed", f"The URL answered with status {response.status}.")
     if response.status != 200:
         raise ServiceError("fetch_refused", f"The URL answered with status {response.status}, not 200.")
-    if headers.get(b"content-encoding", b"identity") != b"identity":
+    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
         raise ServiceError("fetch_refused", "The URL answered with a content encoding, which is not accepted.")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise _too_large(max_bytes)

@@ -86,6 +86,7 @@ def build_api(config: Config, backend: Backend) -> FastAPI:
         version=version("aura"),
         lifespan=lifespan,
         redoc_url=None,
+        redirect_slashes=False,
     )
     api.add_middleware(RequestIds)
     for error in (AuraError, HTTPException, Exception):
@@ -108,17 +109,20 @@ def _add_predict(api: FastAPI, predictor: Predictor) -> None:
 
 
 def _add_health(api: FastAPI, monitor: Monitor) -> None:
+    @api.head("/health/live", include_in_schema=False)
     @api.get("/health/live")
     async def live() -> Live:
         """The process answers."""
         return Live()
 
+    @api.head("/health/ready", include_in_schema=False)
     @api.get("/health/ready", response_model=Ready, responses={503: {"model": NotReady}})
     async def ready() -> Response:
         """Every part of the service runs and logs, and the model is loaded."""
         body = monitor.ready()
         return JSONResponse(body.model_dump(), 503 if isinstance(body, NotReady) else 200)
 
+    @api.head("/health", include_in_schema=False)
     @api.get("/health")
     async def health() -> Health:
         """An overview; always 200."""

@@ -14,8 +14,8 @@ _PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 class RequestIds:
     """ASGI middleware that gives each request an id.
 
-    The reply carries the header where the caller sent no usable id. One that came in is echoed by Ray Serve's proxy,
-    which also makes one for a caller without any; a second header would join the two to "id, id".
+    The reply gets the header where the request came without. One that came in is echoed by Ray Serve's proxy, a plain
+    one or not, and the proxy makes one for a caller without any; a second header would join the two to "id, id".
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -26,13 +26,12 @@ class RequestIds:
         if scope["type"] != "http":
             return await self._app(scope, receive, send)
         given = Headers(scope=scope).get(HEADER, "")
-        taken = bool(_PLAIN.fullmatch(given))
-        request_id = given if taken else uuid.uuid4().hex
+        request_id = given if _PLAIN.fullmatch(given) else uuid.uuid4().hex
         scope.setdefault("state", {})["request_id"] = request_id
 
         async def send_with_id(message: Message) -> None:
             """Send a message; the first one of a reply gets the header where it is ours to set."""
-            if message["type"] == "http.response.start" and not taken:
+            if message["type"] == "http.response.start" and not given:
                 MutableHeaders(scope=message)[HEADER] = request_id
             await send(message)
 

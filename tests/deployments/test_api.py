@@ -147,6 +147,12 @@ JSON = {"content-type": "application/json"}
 BODIES: dict[str, tuple[bytes, dict[str, str], str, str]] = {
     "no content type": (b"{}", {}, "unsupported_media_type", "Send application/json"),
     "text": (b"{}", {"content-type": "text/plain"}, "unsupported_media_type", "Send application/json"),
+    "compressed": (
+        b"{}",
+        {"content-type": "application/json", "content-encoding": "gzip"},
+        "unsupported_media_type",
+        "Content-Encoding",
+    ),
     "raw video": (b"video", {"content-type": "video/mp4"}, "unsupported_media_type", "Send application/json"),
     "URL-encoded": (
         b"video_url=a",
@@ -486,9 +492,23 @@ async def test_the_id_of_the_caller_is_kept(client: httpx.AsyncClient) -> None:
 @pytest.mark.parametrize("given", ["", "a b", "<script>", "a" * 65, "é"], ids=repr)
 async def test_other_ids_are_replaced(client: httpx.AsyncClient, given: str) -> None:
     reply = await client.post("/predict", json={}, headers=[(b"X-Request-ID", given.encode())])
-    made = reply.json()["instance"]
-    assert re.fullmatch(r"[0-9a-f]{32}", made)
-    assert reply.headers["x-request-id"] == made
+    assert re.fullmatch(r"[0-9a-f]{32}", reply.json()["instance"])
+
+
+async def test_a_reply_has_no_second_id_beside_the_one_that_the_proxy_echoes(client: httpx.AsyncClient) -> None:
+    for given in ("5f1c", "a b"):
+        assert "x-request-id" not in (await client.get("/health/live", headers={"X-Request-ID": given})).headers
+
+
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health"])
+async def test_health_answers_head_as_get_without_a_body(client: httpx.AsyncClient, path: str) -> None:
+    reply = await client.head(path)
+    assert (reply.status_code, reply.content) == ((await client.get(path)).status_code, b"")
+
+
+@pytest.mark.parametrize("path", ["/predict/", "/health/", "/health/live/"])
+async def test_a_path_is_taken_to_the_letter(client: httpx.AsyncClient, path: str) -> None:
+    assert (await client.get(path)).status_code == 404
 
 
 async def test_each_request_gets_its_own_id(client: httpx.AsyncClient) -> None:
