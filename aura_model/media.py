@@ -103,8 +103,9 @@ class Track(Generic[C]):
     @property
     def start(self) -> float | None:
         """The first presentation time, seconds of the container's clock; None without timestamps."""
-        times = (self.time(packet) for packet in _presented(self.packets))
-        return min((time for time in times if time is not None), default=None)
+        shown = list(_presented(self.packets))
+        stamps = [p.pts for p in shown if p.pts is not None] or [p.dts for p in shown if p.dts is not None]
+        return float(min(stamps) * self.time_base) if stamps else None
 
     @property
     def end(self) -> float | None:

@@ -260,6 +260,28 @@ def test_without_timestamps_frames_follow_at_the_average_rate(films, coded):
     assert [films.number(image) for image in images] == [0, 2, 12, 49, 49]
 
 
+@pytest.mark.parametrize("coding", ["transport stream", "mpeg-2, ts", "interlaced, ts"])
+@pytest.mark.parametrize(
+    "lost",
+    [
+        lambda index, packet: not packet.is_keyframe,
+        lambda index, packet: packet.is_keyframe,
+        lambda index, packet: index % 3 == 1,
+        lambda index, packet: index % 7 < 6,
+    ],
+)
+@pytest.mark.parametrize("decoding_too", [False, True])
+def test_where_some_timestamps_are_missing_no_frame_is_far_off(coded, films, coding, lost, decoding_too):
+    with open_media(io.BytesIO(coded(coding)), LIMITS) as media:
+        for index, packet in enumerate(media.video.packets):
+            if lost(index, packet):
+                packet.pts = None
+                packet.dts = None if decoding_too else packet.dts
+        reader = FrameReader(media, LIMITS, 1)
+    shown = [films.number(Converter(1).rgb(reader.at(float(time)))) for time in STEPS]
+    assert max(abs(number - min(49, math.floor(t * 25 + 0.03))) for number, t in zip(shown, STEPS, strict=True)) <= 2
+
+
 def test_an_edit_list_hides_frames_but_decodes_from_them(films, coded):
     data = coded("mp4")
     at = data.index(b"elst") + 12
