@@ -267,7 +267,6 @@ def test_without_timestamps_frames_follow_at_the_average_rate(films, coded):
         lambda index, packet: not packet.is_keyframe,
         lambda index, packet: packet.is_keyframe,
         lambda index, packet: index % 3 == 1,
-        lambda index, packet: index % 7 < 6,
     ],
 )
 @pytest.mark.parametrize("decoding_too", [False, True])
@@ -550,11 +549,11 @@ def test_an_exif_orientation_that_does_not_exist_is_ignored(lopsided_frame):
 # --- colour ---
 
 
-def flat(color, matrix, full, pixels="yuv420p", codec="libx264"):
+def flat(color, matrix, full, pixels):
     """An MP4 of one colour, with the matrix (1: BT.709, 6: BT.601, 9: BT.2020) and the range named in it."""
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
-        stream = container.add_stream(codec, 25, options={"crf": "1", "x265-params": "log-level=none"})
+        stream = container.add_stream("libx264", 25, options={"crf": "1"})
         stream.width = stream.height = 64
         stream.pix_fmt = pixels
         stream.codec_context.colorspace, stream.codec_context.color_range = matrix, 2 if full else 1
@@ -568,18 +567,18 @@ def flat(color, matrix, full, pixels="yuv420p", codec="libx264"):
 
 @pytest.mark.parametrize("color", [(200, 60, 40), (40, 180, 90), (255, 255, 255), (0, 0, 0)])
 @pytest.mark.parametrize(
-    ("matrix", "full", "pixels", "codec"),
+    ("matrix", "full", "pixels"),
     [
-        (1, False, "yuv420p", "libx264"),
-        (1, True, "yuv420p", "libx264"),
-        (6, False, "yuv420p", "libx264"),
-        (6, True, "yuv444p", "libx264"),
-        (9, False, "yuv420p10le", "libx264"),
-        (1, False, "yuv420p10le", "libx265"),
+        (1, False, "yuv420p"),
+        (1, True, "yuv420p"),
+        (1, False, "yuv420p10le"),
+        (6, False, "yuv420p"),
+        (6, True, "yuv444p"),
+        (9, False, "yuv420p10le"),
     ],
 )
-def test_colours_are_those_that_were_filmed(color, matrix, full, pixels, codec):
-    (image,) = Opened(flat(color, matrix, full, pixels, codec)).images([0.0])
+def test_colours_are_those_that_were_filmed(color, matrix, full, pixels):
+    (image,) = Opened(flat(color, matrix, full, pixels)).images([0.0])
     assert np.abs(image[32, 32].astype(int) - color).max() <= 4
 
 
