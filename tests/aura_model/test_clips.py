@@ -529,7 +529,7 @@ DEVICES = {
                 images=[np.rot90(image) for image in i],
                 codec="libx265",
                 pixels="yuv420p10le",
-                options=FAST | {"x265-params": "log-level=none:pools=none"},
+                options=FAST | {"x265-params": "log-level=none:pools=none:frame-threads=1"},
             ),
             f.Sound(v),
             f.Sound(np.zeros((4, 96_000)), "pcm_s16le", layout="quad"),
