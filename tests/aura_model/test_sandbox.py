@@ -588,6 +588,7 @@ import json, os, signal, sys, time
 from pathlib import Path
 from aura_model.config import load_config
 from aura_model.sandbox import Sandbox
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with it ignored
 pool = Sandbox(load_config(env={{}}, overrides={LIGHT!r}), children=1)
 pids = [child._process.pid for child in pool._idle.queue]
 for _ in pids:
