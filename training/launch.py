@@ -113,11 +113,12 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
 
 def _own_resources(device: Device) -> dict[str, float]:
     """What a Ray of this machine alone would have; torch, which takes seconds, is asked only where GPUs matter."""
+    cpus = {"CPU": float(os.cpu_count() or 1)}
     if device == "cpu":
-        return {"CPU": float(os.cpu_count() or 1)}
+        return cpus
     import torch
 
-    return {"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}
+    return cpus | {"GPU": float(torch.cuda.device_count())}
 
 
 def _fail(status: int, said: str) -> int:
