@@ -1,5 +1,6 @@
 """The configuration: one typed, frozen tree; `config.yaml` beside this file holds every default."""
 
+import math
 import os
 import re
 import reprlib
@@ -10,7 +11,17 @@ from typing import Annotated, Any, Literal, get_args
 
 import yaml
 from dotenv import dotenv_values
-from pydantic import BaseModel, ConfigDict, Field, PositiveInt, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    NonNegativeInt,
+    PositiveInt,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from aura_model.errors import ConfigError
 
@@ -43,9 +54,13 @@ class Section(BaseModel):
 
 
 class PreprocessingConfig(Section):
-    """`dataset.preprocessing`."""
+    """`dataset.preprocessing`: whether clips are decoded in each epoch, or once and stored."""
 
     mode: Literal["on_the_fly", "preextracted"]
+    store: str
+    train_clips: PositiveInt
+    jpeg_quality: Annotated[int, Field(ge=1, le=100)]
+    videos_per_file: PositiveInt
 
 
 class ClipsPerVideo(Section):
@@ -93,20 +108,46 @@ class AudioConfig(Section):
     min_speech: Probability
 
 
+class Change(Section):
+    """One augmentation: how often, and between which strengths it is drawn."""
+
+    probability: Probability
+    range: tuple[Finite, Finite]
+
+    @field_validator("range")
+    @classmethod
+    def _ordered(cls, value: tuple[float, float]) -> tuple[float, float]:
+        if value[0] > value[1]:
+            raise ValueError("must be [low, high] with low <= high")
+        return value
+
+
+def _within(low: float, high: float) -> AfterValidator:
+    """The bounds of a `Change`'s range."""
+
+    def check(change: Change) -> Change:
+        """Refuse a range that leaves the bounds."""
+        if change.range[0] < low or change.range[1] > high:
+            raise ValueError(f"range must lie within {low:g}..{high:g}")
+        return change
+
+    return AfterValidator(check)
+
+
 class AugmentationConfig(Section):
     """`dataset.augmentation`: of training clips only."""
 
     enabled: bool
     horizontal_flip: Probability
-    color_jitter: Annotated[float, Field(ge=0, lt=1)]
-    jpeg_quality: tuple[Annotated[int, Field(ge=1, le=100)], Annotated[int, Field(ge=1, le=100)]] | None
-    audio_noise: NonNegative
-
-    @model_validator(mode="after")
-    def _ordered(self) -> "AugmentationConfig":
-        if self.jpeg_quality and self.jpeg_quality[0] > self.jpeg_quality[1]:
-            raise ValueError("jpeg_quality must be [low, high] with low <= high")
-        return self
+    crop: Annotated[Change, _within(0.1, 1)]
+    color_jitter: Annotated[Change, _within(0, 0.9)]
+    blur: Annotated[Change, _within(0, 20)]
+    noise: Annotated[Change, _within(0, 255)]
+    jpeg: Annotated[Change, _within(1, 100)]
+    h264: Annotated[Change, _within(0, 51)]
+    audio_noise: Annotated[Change, _within(0, 1)]
+    time_stretch: Annotated[Change, _within(0.5, 2)]
+    pitch_shift: Annotated[Change, _within(-12, 12)]
 
 
 class DatasetConfig(Section):
@@ -114,11 +155,54 @@ class DatasetConfig(Section):
 
     data_root: Path
     manifest: Path | None
+    auto_split: tuple[Probability, Probability, Probability] | None
+    max_skipped: Probability
     preprocessing: PreprocessingConfig
     video: VideoConfig
     face: FaceConfig
     audio: AudioConfig
     augmentation: AugmentationConfig
+
+    @field_validator("auto_split")
+    @classmethod
+    def _whole(cls, value: tuple[float, float, float] | None) -> tuple[float, float, float] | None:
+        if value is not None and not math.isclose(sum(value), 1):
+            raise ValueError("must be three shares [train, val, test] that sum to 1")
+        return value
+
+
+class SchedulerConfig(Section):
+    """`training.scheduler`: how the learning rate goes, from epoch to epoch."""
+
+    name: Literal["cosine_restarts", "plateau", "constant"]
+    period: PositiveInt
+    multiplier: PositiveInt
+    floor: Probability
+    factor: Annotated[float, Field(gt=0, lt=1)]
+    patience: NonNegativeInt
+
+
+class FreezeConfig(Section):
+    """`training.freeze`: which weights of the frame backbone keep their start values, and for how long."""
+
+    part: Literal["none", "stem", "backbone"]
+    epochs: PositiveInt | None
+
+
+class MonitorConfig(Section):
+    """`training.monitor`: the figure that picks the best epoch, lowers a plateau's rate and ends a run early."""
+
+    metric: str
+    mode: Literal["max", "min"]
+    min_delta: NonNegative
+    patience: PositiveInt | None
+
+
+class TrackingConfig(Section):
+    """`training.tracking`: who else is told about a run."""
+
+    tensorboard: bool
+    mlflow: str | None
 
 
 class TrainingConfig(Section):
@@ -126,14 +210,29 @@ class TrainingConfig(Section):
 
     epochs: PositiveInt
     batch_size: PositiveInt
+    accumulate: PositiveInt
     learning_rate: Positive
     weight_decay: NonNegative
+    warmup_steps: NonNegativeInt
+    scheduler: SchedulerConfig
     gradient_clip: Positive
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_balance: bool
     modality_loss_weight: NonNegative
+    ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    freeze: FreezeConfig
+    monitor: MonitorConfig
     use_amp: bool
+    channels_last: bool
+    compile: bool
     device: Device
     num_workers: PositiveInt
+    prefetch: PositiveInt
+    max_failures: NonNegativeInt
     output: Path
+    storage: str | None
+    keep_checkpoints: PositiveInt
+    tracking: TrackingConfig
 
 
 class VideoModelConfig(Section):

@@ -15,9 +15,10 @@ Row = dict[str, Any]
 """One clip. Numbers and strings are scalars, the rest are arrays:
 
 frames uint8 [T, H, W, 3], has_video, wave float32 [S], has_audio, times float64 [T] s, seconds, boxes float32 [T, 4],
-landmarks float32 [T, 5, 2], track_id (-1: none), label, video_id, path, epoch (-1: evaluation), clip (its index in its
-video), media (JSON), notes (comma-separated codes), error and detail. A video without a usable clip is one row with
-`error` set, zeros for the arrays and -1 for `clip`.
+landmarks float32 [T, 5, 2], track_id (-1: none), label, video_id, path, split, epoch (-1: evaluation), slot (the place
+of its video in the pass over the split, from 0), clip (its index in its video), media (JSON), notes (comma-separated
+codes), error and detail. A video without a usable clip is one row with `error` set, zeros for the arrays and -1 for
+`clip`.
 """
 
 Columns = dict[str, npt.NDArray[Any]]
@@ -51,7 +52,7 @@ def rows_of(clips: Clips, source: Mapping[str, Any], shape: ClipShape) -> list[R
 
     Args:
         clips: of one video.
-        source: its video_id, path, label and epoch.
+        source: its video_id, path, label, split, epoch and slot.
         shape: of the arrays.
 
     Raises:
@@ -121,7 +122,9 @@ def _empty_row(source: Mapping[str, Any], shape: ClipShape) -> Row:
         "video_id": str(source["video_id"]),
         "path": str(source["path"]),
         "label": int(source["label"]),
+        "split": str(source["split"]),
         "epoch": int(source["epoch"]),
+        "slot": int(source["slot"]),
         "clip": -1,
         "frames": np.zeros((shape.frames, shape.size, shape.size, 3), np.uint8),
         "has_video": False,

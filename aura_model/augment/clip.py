@@ -26,16 +26,16 @@ def _augment_picture(clip: Clip, config: AugmentationConfig, rng: np.random.Gene
     frames, landmarks = clip.frames, clip.landmarks
     if rng.random() < config.horizontal_flip:
         frames, landmarks = video.flip(frames, landmarks)
-    if config.color_jitter > 0:
-        brightness, contrast, saturation = rng.uniform(1 - config.color_jitter, 1 + config.color_jitter, 3)
+    if rng.random() < config.color_jitter.probability:
+        most = config.color_jitter.range[1]
+        brightness, contrast, saturation = rng.uniform(1 - most, 1 + most, 3)
         frames = video.jitter_color(frames, brightness, contrast, saturation)
-    if config.jpeg_quality is not None:
-        low, high = config.jpeg_quality
-        frames = video.jpeg(frames, int(rng.integers(low, high + 1)))
+    if rng.random() < config.jpeg.probability:
+        frames = video.jpeg(frames, round(rng.uniform(*config.jpeg.range)))
     return replace(clip, frames=frames, landmarks=landmarks)
 
 
 def _augment_sound(clip: Clip, config: AugmentationConfig, rng: np.random.Generator) -> Clip:
-    if clip.wave is None or config.audio_noise == 0:
+    if clip.wave is None or rng.random() >= config.audio_noise.probability:
         return clip
-    return replace(clip, wave=audio.add_noise(clip.wave, rng.uniform(0, config.audio_noise), rng))
+    return replace(clip, wave=audio.add_noise(clip.wave, rng.uniform(*config.audio_noise.range), rng))
