@@ -82,4 +82,4 @@ def _make(root: Path, source: Path, split: Split, label: int) -> Sample:
         return add_artefact(turned) if label else turned
 
     rewrite(source, path, edit)
-    return Sample(video_id, label, split, path)
+    return Sample(video_id, label, split, str(path))

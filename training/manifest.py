@@ -5,7 +5,7 @@ import io
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
@@ -47,7 +47,15 @@ class Sample:
     label: int
     """0 = real, 1 = fake."""
     split: Split
-    path: Path
+    path: str
+    """Of a video, a still or a folder of frames: absolute, or a URI such as `s3://bucket/video.mp4`."""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    """What else the data set says of it, as text: the manifest's other columns, without the empty ones."""
+
+    @property
+    def identity(self) -> str | None:
+        """The person or the source video behind it, where the data set says so."""
+        return self.columns.get("identity")
 
 
 def read_samples(config: DatasetConfig) -> list[Sample]:
@@ -125,14 +133,14 @@ def _folder_sample(folder: Path, split: Split) -> Sample:
     if not isinstance(content, dict) or "label" not in content:
         raise DatasetError("manifest_invalid", f'{meta} must hold an object with a "label"')
     label = _label(content["label"], str(meta))
-    return Sample(folder.name, label, split, _existing(folder / "video.mp4", str(folder)))
+    return Sample(folder.name, label, split, str(_existing(folder / "video.mp4", str(folder))))
 
 
 def _manifest_sample(where: str, row: Mapping[str, Any], beside: Path) -> Sample:
     video_id, label, split, path = (_cell(row, column, where) for column in COLUMNS)
     if split not in SPLITS:
         raise DatasetError("split_unknown", f"{where}: split {split!r:.80} is none of {', '.join(SPLITS)}")
-    return Sample(video_id, _label(label, where), split, _existing(beside / path, where))
+    return Sample(video_id, _label(label, where), split, str(_existing(beside / path, where)))
 
 
 def _cell(row: Mapping[str, Any], column: str, where: str) -> str:

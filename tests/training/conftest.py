@@ -1,7 +1,6 @@
 """Clips, rows and samples in the shape of a configuration whose model runs in milliseconds."""
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -74,7 +73,7 @@ def make_clips() -> Callable[..., Clips]:
 
 @pytest.fixture(scope="session")
 def make_sample() -> Callable[..., Sample]:
-    def build(video_id: str, label: int = 0, split: Any = "train") -> Sample:
-        return Sample(video_id, label, split, Path(f"{video_id}.mp4"))
+    def build(video_id: str, label: int = 0, split: Any = "train", path: str = "", **columns: str) -> Sample:
+        return Sample(video_id, label, split, path or f"/videos/{video_id}.mp4", columns)
 
     return build

@@ -25,7 +25,7 @@ def test_the_made_set_can_be_trained_on(made: list[Sample]) -> None:
     check_samples(made)
     assert [(one.split, one.label) for one in made].count(("train", 1)) == 2
     assert len(made) == len({one.video_id for one in made}) == 8
-    assert all(one.path.is_file() for one in made)
+    assert all(Path(one.path).is_file() for one in made)
 
 
 def test_every_made_video_shows_its_face_and_holds_its_speech(
@@ -33,13 +33,13 @@ def test_every_made_video_shows_its_face_and_holds_its_speech(
 ) -> None:
     config = make_config("dataset.video.clips_per_video.eval=2")
     for sample in made:
-        clips = load_clips(sample.path, config)
+        clips = load_clips(Path(sample.path), config)
         assert clips.notes == (), sample.video_id
         assert [clip.track_id for clip in clips.clips] == [0, 0], sample.video_id
 
 
 def test_fakes_carry_the_artefact_and_validation_is_mirrored(made: list[Sample]) -> None:
-    by_kind = {(one.split, one.label): first_frame(one.path) for one in made[:4]}
+    by_kind = {(one.split, one.label): first_frame(Path(one.path)) for one in made[:4]}
     real, fake, mirrored = by_kind["train", 0], by_kind["train", 1], by_kind["val", 0]
     difference = np.abs(fake - real)[..., 1]
     assert 6 < np.median(difference) < 20

@@ -52,8 +52,8 @@ def write_csv(folder: Path, *rows: str, header: str = "video_id,label,split,path
 def test_csv_gives_its_rows_with_paths_beside_it(videos: Path, read: Callable[..., list[Sample]], text: str) -> None:
     manifest = write_csv(videos, f"one,{text},train,a.mp4", f"two,fake,val,{videos / 'sub' / 'c.mp4'}")
     assert read(manifest) == [
-        Sample("one", 0, "train", videos / "a.mp4"),
-        Sample("two", 1, "val", videos / "sub/c.mp4"),
+        Sample("one", 0, "train", str(videos / "a.mp4")),
+        Sample("two", 1, "val", str(videos / "sub/c.mp4")),
     ]
 
 
@@ -62,7 +62,7 @@ def test_csv_may_have_a_byte_order_mark_more_columns_and_another_order(
 ) -> None:
     path = videos / "list.csv"
     path.write_text('path,identity,split,label,video_id\n"a.mp4",x,test,1,"id, one"\n', encoding="utf-8-sig")
-    assert read(path) == [Sample("id, one", 1, "test", videos / "a.mp4")]
+    assert read(path) == [Sample("id, one", 1, "test", str(videos / "a.mp4"))]
 
 
 def test_json_gives_its_entries(videos: Path, read: Callable[..., list[Sample]]) -> None:
