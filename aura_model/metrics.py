@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,25 @@ from aura_model.plain import finite, to_plain
 Labels = npt.NDArray[np.int64]
 Scores = npt.NDArray[np.float64]
 
+BINS = 15
+"""Of equal width over 0..1, for calibration."""
+
 EMPTY = "no samples"
 NO_REAL = "no real samples"
 NO_FAKE = "no fake samples"
 NONE_CALLED = "nothing was called fake"
 NO_FAKE_AT_ALL = "no fake samples, and nothing was called fake"
+
+
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The samples whose probability lies in one stretch of 0..1."""
+
+    low: float
+    high: float
+    count: int
+    mean_probability: float
+    fake_share: float
 
 
 def compute_auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
@@ -28,13 +43,13 @@ def compute_auc(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
     Raises:
         ValueError: labels other than 0 and 1, scores that are not finite, or different lengths; so in all functions.
     """
-    truth, values = _checked(labels, scores)
+    truth, values = check_scores(labels, scores)
     return None if _one_class(truth) else float(roc_auc_score(truth, values))
 
 
 def compute_ap(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
     """Average precision, the step-wise area under the precision-recall curve. None unless both classes are there."""
-    truth, values = _checked(labels, scores)
+    truth, values = check_scores(labels, scores)
     return None if _one_class(truth) else float(average_precision_score(truth, values))
 
 
@@ -43,11 +58,23 @@ def compute_fpr_at_tpr(labels: npt.ArrayLike, scores: npt.ArrayLike, tpr: float 
 
     None unless both classes are there.
     """
-    truth, values = _checked(labels, scores)
+    truth, values = check_scores(labels, scores)
     if _one_class(truth):
         return None
     false_rate, true_rate, _ = roc_curve(truth, values, drop_intermediate=False)
     return float(false_rate[true_rate >= tpr].min())
+
+
+def compute_tpr_at_fpr(labels: npt.ArrayLike, scores: npt.ArrayLike, fpr: float = 0.01) -> float | None:
+    """The largest share of fakes found at a threshold that calls at most `fpr` of the real samples fake.
+
+    With fewer than `1 / fpr` real samples none of them may be called fake. None unless both classes are there.
+    """
+    truth, values = check_scores(labels, scores)
+    if _one_class(truth):
+        return None
+    false_rate, true_rate, _ = roc_curve(truth, values, drop_intermediate=False)
+    return float(true_rate[false_rate <= fpr].max())
 
 
 def compute_eer(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
@@ -55,7 +82,7 @@ def compute_eer(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
 
     None unless both classes are there.
     """
-    truth, values = _checked(labels, scores)
+    truth, values = check_scores(labels, scores)
     if _one_class(truth):
         return None
     false_rate, true_rate, _ = roc_curve(truth, values, drop_intermediate=False)
@@ -64,6 +91,28 @@ def compute_eer(labels: npt.ArrayLike, scores: npt.ArrayLike) -> float | None:
     before = after - 1
     share = -excess[before] / (excess[after] - excess[before])
     return float(false_rate[before] + share * (false_rate[after] - false_rate[before]))
+
+
+def reliability(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = BINS) -> list[ReliabilityBin]:
+    """Stated against found: each bin of equal width that holds samples, from low to high."""
+    truth, values = check_probabilities(labels, probabilities)
+    places = bin_of(values, bins)
+    return [_reliability_bin(truth, values, places == place, place, bins) for place in np.unique(places).tolist()]
+
+
+def compute_ece(labels: npt.ArrayLike, probabilities: npt.ArrayLike, bins: int = BINS) -> float | None:
+    """Expected calibration error: how far the stated probability of fake is from the share of fakes, mean over samples.
+
+    Over bins of equal width (Naeini et al., 2015; Guo et al., 2017). None without samples.
+    """
+    found = reliability(labels, probabilities, bins)
+    total = sum(one.count for one in found)
+    return sum(one.count * abs(one.mean_probability - one.fake_share) for one in found) / total if total else None
+
+
+def bin_of(probabilities: Scores, bins: int = BINS) -> npt.NDArray[np.int64]:
+    """The bin of each probability, from 0; a bin holds its lower bound, the last one its upper bound too."""
+    return np.minimum((probabilities * bins).astype(np.int64), bins - 1)
 
 
 def compute_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold: float = 0.5) -> dict[str, Any]:
@@ -75,12 +124,10 @@ def compute_metrics(labels: npt.ArrayLike, probabilities: npt.ArrayLike, thresho
         threshold: a probability at or above it is called fake.
 
     Returns:
-        n, positives, threshold, auc, ap, fpr_at_95tpr, eer, brier, accuracy, precision, recall, f1, confusion (tn,
-        fp, fn, tp), and `undefined`: a reason for each figure that is None.
+        n, positives, threshold, auc, ap, fpr_at_95tpr, tpr_at_1fpr, eer, brier, ece, accuracy, precision, recall, f1,
+        confusion (tn, fp, fn, tp), and `undefined`: a reason for each figure that is None.
     """
-    truth, values = _checked(labels, probabilities)
-    if np.any((values < 0) | (values > 1)):
-        raise ValueError("a probability lies outside 0..1")
+    truth, values = check_probabilities(labels, probabilities)
     figures = _ranking(truth, values) | _decisions(truth, values >= threshold)
     reasons = _reasons(truth)
     return {
@@ -103,7 +150,16 @@ def save_metrics_json(metrics: Mapping[str, Any], path: Path) -> None:
         file.write(f"{text}\n".encode())
 
 
-def _checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Scores]:
+def check_probabilities(labels: npt.ArrayLike, probabilities: npt.ArrayLike) -> tuple[Labels, Scores]:
+    """Both as arrays; raises as `check_scores` does, and where a probability lies outside 0..1."""
+    truth, values = check_scores(labels, probabilities)
+    if np.any((values < 0) | (values > 1)):
+        raise ValueError("a probability lies outside 0..1")
+    return truth, values
+
+
+def check_scores(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Scores]:
+    """Both as arrays; raises `ValueError`, see `compute_auc`."""
     truth, values = np.asarray(labels), np.asarray(scores, dtype=np.float64)
     if truth.ndim != 1 or truth.shape != values.shape:
         raise ValueError(f"labels and scores must be two lists of one length, got {truth.shape} and {values.shape}")
@@ -112,6 +168,13 @@ def _checked(labels: npt.ArrayLike, scores: npt.ArrayLike) -> tuple[Labels, Scor
     if not np.isfinite(values).all():
         raise ValueError("a score is not finite")
     return truth.astype(np.int64), values
+
+
+def _reliability_bin(
+    truth: Labels, values: Scores, inside: npt.NDArray[np.bool_], place: int, bins: int
+) -> ReliabilityBin:
+    low, high = place / bins, (place + 1) / bins
+    return ReliabilityBin(low, high, int(inside.sum()), float(values[inside].mean()), float(truth[inside].mean()))
 
 
 def _one_class(truth: Labels) -> bool:
@@ -123,8 +186,10 @@ def _ranking(truth: Labels, values: Scores) -> dict[str, float | None]:
         "auc": compute_auc(truth, values),
         "ap": compute_ap(truth, values),
         "fpr_at_95tpr": compute_fpr_at_tpr(truth, values, tpr=0.95),
+        "tpr_at_1fpr": compute_tpr_at_fpr(truth, values, fpr=0.01),
         "eer": compute_eer(truth, values),
         "brier": float(brier_score_loss(truth, values, pos_label=1)) if len(truth) else None,
+        "ece": compute_ece(truth, values),
     }
 
 
@@ -146,7 +211,7 @@ def _ratio(part: int, whole: int) -> float | None:
 def _reasons(truth: Labels) -> dict[str, str]:
     """Why a figure would be undefined for these labels."""
     missing = EMPTY if not len(truth) else NO_REAL if truth.all() else NO_FAKE
-    ranking = dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "eer", "brier", "accuracy"), missing)
+    ranking = dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "tpr_at_1fpr", "eer", "brier", "ece", "accuracy"), missing)
     if not len(truth):
         return ranking | dict.fromkeys(("precision", "recall", "f1"), EMPTY)
     return ranking | {"precision": NONE_CALLED, "recall": NO_FAKE, "f1": NO_FAKE_AT_ALL}

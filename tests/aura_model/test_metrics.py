@@ -10,13 +10,16 @@ from sklearn import metrics as sklearn
 from aura_model.metrics import (
     compute_ap,
     compute_auc,
+    compute_ece,
     compute_eer,
     compute_fpr_at_tpr,
     compute_metrics,
+    compute_tpr_at_fpr,
+    reliability,
     save_metrics_json,
 )
 
-RANKING = (compute_auc, compute_ap, compute_fpr_at_tpr, compute_eer)
+RANKING = (compute_auc, compute_ap, compute_fpr_at_tpr, compute_tpr_at_fpr, compute_eer)
 
 
 @pytest.mark.parametrize(
@@ -89,7 +92,77 @@ def test_nineteen_of_twenty_are_ninety_five_percent() -> None:
     assert compute_fpr_at_tpr(labels, scores) == 0.0
 
 
-@pytest.mark.parametrize("measure", [compute_auc, compute_ap, compute_fpr_at_tpr, compute_eer])
+@pytest.mark.parametrize(
+    ("labels", "scores", "fpr", "found"),
+    [
+        ([0, 1, 1], [0.5, 0.9, 0.1], 0.01, 0.5),
+        ([0, 1, 1], [0.9, 0.5, 0.1], 0.01, 0.0),
+        ([0, 1, 1], [0.5, 0.5, 0.9], 0.01, 0.5),  # a tie goes with the real sample
+        ([0] * 100 + [1, 1], [0.8, *[0.1] * 99, 0.9, 0.5], 0.01, 1.0),  # one of a hundred is one percent
+        ([0] * 99 + [1, 1], [0.8, *[0.1] * 98, 0.9, 0.5], 0.01, 0.5),
+        ([0, 0, 1, 1], [0.8, 0.1, 0.9, 0.5], 0.5, 1.0),
+    ],
+)
+def test_the_share_of_fakes_found_at_a_false_positive_rate(
+    labels: list[int], scores: list[float], fpr: float, found: float
+) -> None:
+    assert compute_tpr_at_fpr(labels, scores, fpr) == found
+
+
+@pytest.mark.parametrize("fpr", [0.01, 0.05, 0.3, 1.0])
+def test_it_is_the_largest_at_any_threshold_that_accuses_few_enough(fpr: float) -> None:
+    rng = np.random.default_rng(3)
+    labels = rng.integers(0, 2, 90)
+    scores = rng.normal(labels, 1.0).round(1)
+    rates = [
+        (scores[labels == 1] >= threshold).mean()
+        for threshold in [*scores, math.inf]
+        if (scores[labels == 0] >= threshold).mean() <= fpr
+    ]
+    assert compute_tpr_at_fpr(labels, scores, fpr) == pytest.approx(max(rates))
+
+
+@pytest.mark.parametrize(
+    ("labels", "probabilities", "ece"),
+    [
+        ([0, 1], [0.0, 1.0], 0.0),
+        ([1, 0], [0.0, 1.0], 1.0),
+        ([0, 1, 0, 1], [0.5, 0.5, 0.5, 0.5], 0.0),
+        ([1, 1, 0, 0], [0.8, 0.8, 0.8, 0.1], 0.75 * (0.8 - 2 / 3) + 0.25 * 0.1),
+        ([0], [0.3], 0.3),
+    ],
+)
+def test_calibration_error_by_hand(labels: list[int], probabilities: list[float], ece: float) -> None:
+    assert compute_ece(labels, probabilities) == pytest.approx(ece)
+    assert compute_metrics(labels, probabilities)["ece"] == pytest.approx(ece)
+
+
+def test_scores_that_mean_what_they_say_are_calibrated_and_overconfident_ones_are_not() -> None:
+    rng = np.random.default_rng(4)
+    probabilities = rng.random(20000)
+    labels = (rng.random(20000) < probabilities).astype(int)
+    sure = np.where(probabilities > 0.5, 0.99, 0.01)
+    good, bad = compute_ece(labels, probabilities), compute_ece(labels, sure)
+    assert good is not None
+    assert bad is not None
+    assert good < 0.02 < 0.2 < bad
+
+
+def test_reliability_lists_each_bin_that_holds_samples() -> None:
+    low, middle, high = reliability([0, 1, 0, 1, 1], [0.0, 0.05, 0.2, 0.95, 1.0])
+    assert (low.low, low.high, low.count, low.mean_probability, low.fake_share) == (0, 1 / 15, 2, 0.025, 0.5)
+    assert (middle.low, middle.count, middle.fake_share) == (3 / 15, 1, 0.0)  # a bound belongs to the bin above it
+    assert (high.high, high.count) == (1.0, 2)
+    assert reliability([], []) == []
+
+
+def test_the_number_of_bins_matters() -> None:
+    assert compute_ece([0, 1], [0.4, 0.6], bins=1) == pytest.approx(0)
+    assert compute_ece([0, 1], [0.4, 0.6], bins=2) == pytest.approx(0.4)
+    assert compute_ece([], []) is None
+
+
+@pytest.mark.parametrize("measure", RANKING)
 def test_ranking_sees_the_order_only(measure: Any) -> None:
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 2, 50)
@@ -110,24 +183,37 @@ def test_a_probability_at_the_threshold_is_fake(at: float) -> None:
             [],
             [],
             dict.fromkeys(
-                ("auc", "ap", "fpr_at_95tpr", "eer", "brier", "accuracy", "precision", "recall", "f1"), "no samples"
+                (
+                    "auc",
+                    "ap",
+                    "fpr_at_95tpr",
+                    "tpr_at_1fpr",
+                    "eer",
+                    "brier",
+                    "ece",
+                    "accuracy",
+                    "precision",
+                    "recall",
+                    "f1",
+                ),
+                "no samples",
             ),
         ),
         (
             [0, 0],
             [0.2, 0.9],
-            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "eer", "recall"), "no fake samples"),
+            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "tpr_at_1fpr", "eer", "recall"), "no fake samples"),
         ),
         (
             [0],
             [0.2],
-            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "eer", "recall"), "no fake samples")
+            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "tpr_at_1fpr", "eer", "recall"), "no fake samples")
             | {"precision": "nothing was called fake", "f1": "no fake samples, and nothing was called fake"},
         ),
         (
             [1, 1],
             [0.2, 0.9],
-            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "eer"), "no real samples"),
+            dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "tpr_at_1fpr", "eer"), "no real samples"),
         ),
         ([0, 1], [0.2, 0.3], {"precision": "nothing was called fake"}),
     ],
@@ -165,9 +251,10 @@ def test_bad_input_is_an_error_and_not_a_figure(measure: Any, labels: Any, score
 
 
 @pytest.mark.parametrize("bad", [-0.01, 1.01])
-def test_a_probability_lies_between_zero_and_one(bad: float) -> None:
+@pytest.mark.parametrize("measure", [compute_metrics, compute_ece, reliability])
+def test_a_probability_lies_between_zero_and_one(measure: Any, bad: float) -> None:
     with pytest.raises(ValueError, match=r"outside 0\.\.1"):
-        compute_metrics([0, 1], [0.5, bad])
+        measure([0, 1], [0.5, bad])
 
 
 def test_every_figure_is_plain() -> None:
