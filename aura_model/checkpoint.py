@@ -37,6 +37,8 @@ REQUIRED = (
     "scheduler_state_dict",
 )
 """Keys that every checkpoint has; the last two may hold None."""
+OPTIONAL = ("operating_points", "training_state_dict")
+"""Keys that may be missing or hold None, besides the calibration."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,6 +56,8 @@ class Checkpoint:
     operating_points: Mapping[str, Any] | None
     """Named thresholds and the error rates measured at them."""
     calibration: Calibration | None
+    training_state_dict: Mapping[str, Any] | None
+    """What an exact resume needs besides, see `training.learner`; None in a file that is only served."""
     sha256: str
     """Of the file, hexadecimal."""
 
@@ -74,6 +78,7 @@ def save_checkpoint(
     scheduler: LRScheduler | None = None,
     operating_points: Mapping[str, Any] | None = None,
     calibration: Calibration | None = None,
+    training_state: Mapping[str, Any] | None = None,
 ) -> None:
     """Write one file that is whole or not there, after reading it back as `read_checkpoint` would.
 
@@ -90,6 +95,7 @@ def save_checkpoint(
         "scheduler_state_dict": scheduler.state_dict() if scheduler else None,
         "operating_points": operating_points,
         "calibration": calibration.model_dump() if calibration else None,
+        "training_state_dict": training_state,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
     }
@@ -166,18 +172,18 @@ def _checked(path: Path, content: object, digest: str) -> Checkpoint:
     except ValidationError:
         raise CheckpointError("checkpoint_foreign", "its calibration is not a scale above zero and a bias") from None
     fields = {key: content[key] for key in REQUIRED}
-    points = content.get("operating_points")
-    return Checkpoint(path, **fields, operating_points=points, calibration=calibration, sha256=digest)
+    fields |= {key: content.get(key) for key in OPTIONAL}
+    return Checkpoint(path, **fields, calibration=calibration, sha256=digest)
 
 
 def _is_well_formed(content: Mapping[str, Any]) -> bool:
     weights = content["model_state_dict"]
-    optional = [content[key] for key in ("optimizer_state_dict", "scheduler_state_dict")]
+    optional = [content.get(key) for key in ("optimizer_state_dict", "scheduler_state_dict", *OPTIONAL)]
     return (
         isinstance(weights, Mapping)
         and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
         and isinstance(content["config"], Mapping)
         and isinstance(content["metrics"], Mapping)
         and type(content["epoch"]) is int
-        and all(state is None or isinstance(state, Mapping) for state in [*optional, content.get("operating_points")])
+        and all(state is None or isinstance(state, Mapping) for state in optional)
     )

@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from aura_model.calibration import Calibration
-from aura_model.checkpoint import REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint
+from aura_model.checkpoint import OPTIONAL, REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint
 from aura_model.config import Config, load_config
 from aura_model.errors import CheckpointError
 
@@ -76,7 +76,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 def test_the_keys_of_the_file(tmp_path: Path) -> None:
     save(tmp_path / "a.pth")
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    assert set(content) == {*REQUIRED, "operating_points", "calibration", "format", "format_version"}
+    assert set(content) == {*REQUIRED, *OPTIONAL, "calibration", "format", "format_version"}
     assert (content["format"], content["format_version"]) == ("aura-checkpoint", 1)
 
 
@@ -359,6 +359,7 @@ def test_sound_files_of_others_are_foreign(content: bytes, tmp_path: Path) -> No
         {"optimizer_state_dict": [1]},
         {"scheduler_state_dict": 1},
         {"operating_points": [0.5]},
+        {"training_state_dict": 3},
         {"calibration": {"scale": -1.0, "bias": 0.0}},
         {"calibration": [1.0, 0.0]},
     ],
@@ -388,7 +389,23 @@ def test_the_six_keys_are_enough(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     torch.save({key: content[key] for key in REQUIRED}, path)
     checkpoint = read_checkpoint(path)
-    assert (checkpoint.calibration, checkpoint.operating_points) == (None, None)
+    assert checkpoint.calibration is None
+    assert [getattr(checkpoint, key) for key in OPTIONAL] == [None, None]
+
+
+def test_the_state_of_a_training_run_comes_back_as_it_was(tmp_path: Path) -> None:
+    state: dict[str, Any] = {"steps": 7, "weights": {"a": torch.arange(3.0)}, "scaler": {}}
+    save(tmp_path / "a.pth", training_state=state)
+    read = read_checkpoint(tmp_path / "a.pth").training_state_dict
+    assert read is not None
+    assert torch.equal(read["weights"].pop("a"), state["weights"].pop("a"))
+    assert read == state
+
+
+def test_the_state_of_a_training_run_is_plain(tmp_path: Path) -> None:
+    with pytest.raises(TypeError, match=r"training_state_dict\.model"):
+        save(tmp_path / "a.pth", training_state={"model": network()})
+    assert list(tmp_path.iterdir()) == []
 
 
 # Killed while saving
