@@ -21,14 +21,28 @@ class TemporalConsistencyLoss(nn.Module):
         return change.sum() / max(1, change.numel())
 
 
-def detection_loss(logits: Tensor, labels: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Cross-entropy of real (0) and fake (1) over the samples that have the modality; 0 where none has.
+def detection_loss(
+    logits: Tensor,
+    labels: Tensor,
+    mask: Tensor | None = None,
+    *,
+    class_weights: Tensor | None = None,
+    smoothing: float = 0.0,
+) -> Tensor:
+    """Weighted cross-entropy of real (0) and fake (1) over the samples that have the modality; 0 where none has.
+
+    The sum of weight times loss is divided by the number of samples, not by the sum of their weights: so the losses
+    of parts of a batch average to that of the whole.
 
     Args:
         logits: [B, 2].
         labels: int64 [B].
         mask: bool [B], False for samples that do not count.
+        class_weights: float [2] for real and fake; 1 each where None.
+        smoothing: share of each label that is spread over both classes (Szegedy et al., 2016), 0..1.
     """
     if mask is not None:
         logits, labels = logits[mask], labels[mask]
-    return nn.functional.cross_entropy(logits, labels, reduction="sum") / max(1, len(labels))
+    losses = nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+    weighted = losses if class_weights is None else losses * class_weights[labels]
+    return weighted.sum() / max(1, len(labels))

@@ -86,3 +86,23 @@ def test_detection_loss_pulls_towards_class_one_for_fakes() -> None:
     detection_loss(logits, torch.tensor([1])).backward()
     assert logits.grad is not None
     assert logits.grad[0, 1] < 0 < logits.grad[0, 0]
+
+
+def test_class_weights_multiply_each_sample_and_divide_by_none() -> None:
+    logits, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 1])
+    each = torch.nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=0.2)
+    expected = (2.0 * each[0] + 0.5 * each[1:].sum()) / 4
+    found = detection_loss(logits, labels, class_weights=torch.tensor([2.0, 0.5]), smoothing=0.2)
+    assert found == pytest.approx(expected)
+
+
+def test_equal_class_weights_give_the_plain_mean() -> None:
+    logits, labels = torch.randn(4, 2), torch.tensor([0, 1, 1, 1])
+    assert torch.equal(detection_loss(logits, labels, class_weights=torch.ones(2)), detection_loss(logits, labels))
+
+
+def test_smoothing_makes_certainty_cost_something() -> None:
+    labels = torch.tensor([1])
+    sure, fair = torch.tensor([[-20.0, 20.0]]), torch.tensor([[-1.0, 1.0]])
+    assert detection_loss(sure, labels) < detection_loss(fair, labels)
+    assert detection_loss(sure, labels, smoothing=0.1) > detection_loss(fair, labels, smoothing=0.1)
