@@ -1,14 +1,12 @@
 """Files in, answers out: the whole path in one process, for the command line, notebooks and benchmarks."""
 
 import time
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, Self
 
+from aura_model.ahead import ahead
 from aura_model.analysis import Analysis, analyse
 from aura_model.clips import Clips
 from aura_model.config import Config
@@ -18,9 +16,6 @@ from aura_model.scores import ClipScore
 
 if TYPE_CHECKING:
     from aura_model.scoring import Scorer
-
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,11 +40,7 @@ class Predictor:
         self._scorer = load_scorer(config)
         self._config = self._scorer.loaded.config
         self._children = children
-        with ExitStack() as stack:
-            self._sandbox = stack.enter_context(Sandbox(self._config, children=children))
-            self._pool = ThreadPoolExecutor(children, thread_name_prefix="decode")
-            stack.callback(self._pool.shutdown, cancel_futures=True)
-            self._stack = stack.pop_all()
+        self._sandbox = Sandbox(self._config, children=children)
 
     def __enter__(self) -> Self:
         return self
@@ -59,7 +50,7 @@ class Predictor:
 
     def close(self) -> None:
         """End the decode children; a file that is being decoded is waited for."""
-        self._stack.close()
+        self._sandbox.close()
 
     def predict(self, path: Path) -> Analysis:
         """Answer for one file.
@@ -72,7 +63,7 @@ class Predictor:
 
     def predict_all(self, paths: Iterable[Path]) -> Iterator[Prediction | MediaError | OSError]:
         """Answer for each file, in order; the next files are decoded while one is scored."""
-        for decoded in _ahead(self._pool, self._try_decode, paths, self._children):
+        for decoded in ahead(self._try_decode, paths, self._children):
             yield decoded if isinstance(decoded, MediaError | OSError) else self._judge(decoded)
 
     def _try_decode(self, path: Path) -> "_Decoded | MediaError | OSError":
@@ -114,14 +105,3 @@ def load_scorer(config: Config) -> "Scorer":
 
     device = config.inference.device
     return Scorer(load_for_inference(config.inference.checkpoint, config, device), device)
-
-
-def _ahead(pool: ThreadPoolExecutor, work: Callable[[T], R], items: Iterable[T], count: int) -> Iterator[R]:
-    """`work` of each item, in order, with `count` items under way beyond the one in use."""
-    waiting: deque[Future[R]] = deque()
-    for item in items:
-        waiting.append(pool.submit(work, item))
-        if len(waiting) > count:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
