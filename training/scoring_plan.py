@@ -41,9 +41,7 @@ class ScoringPlan:
     scorers: ScorerPlan
 
 
-def plan_scoring(
-    cluster_resources: Mapping[str, float], device: Device, extractors: int | None = None
-) -> ScoringPlan:
+def plan_scoring(cluster_resources: Mapping[str, float], device: Device, extractors: int | None = None) -> ScoringPlan:
     """Share the cluster between extraction and scoring: a scorer per GPU, or half of the CPUs where there is none.
 
     Args:
