@@ -120,7 +120,8 @@ def _array(values: Sequence[float] | None, kind: type[np.generic], shape: tuple[
 
 def _encode_wave(wave: npt.NDArray[np.float32]) -> bytes:
     """-1..1 to little-endian int16; what is louder is clipped."""
-    return np.clip(np.rint(wave * PCM_SCALE), -32768, 32767).astype("<i2").tobytes()
+    pcm: bytes = np.clip(np.rint(wave * PCM_SCALE), -32768, 32767).astype("<i2").tobytes()
+    return pcm
 
 
 def _decode_wave(pcm: bytes, samples: int) -> npt.NDArray[np.float32]:

@@ -13,7 +13,7 @@ from training.coding import StoredRow, decode_row, stored_schema
 from training.manifest import Sample
 from training.rows import EVALUATION, ClipShape, Row
 from training.store_files import StoreError, StoreFiles
-from training.store_index import UNREADABLE, Place, read_places
+from training.store_index import Place, read_places
 from training.store_settings import clip_settings
 
 MAX_VIDEO_BYTES = 2 * 1024**3
@@ -56,34 +56,27 @@ class ClipStore:
             StoreError: store_damaged, video_unknown.
         """
         place = self._place(str(path_row["video_id"]))
-        try:
-            stored = self._read(place, path_row)
-            return [decode_row(row, path_row, self._shape) for row in stored]
-        except UNREADABLE as error:
-            detail = f"{self._files.location}/{place.file}, video {place.video.video_id!r}: {error}"
-            raise StoreError("store_damaged", f"{detail}; delete the file and run preextract.py again") from None
+        with self._files.reading(place.file) as source:
+            return [decode_row(row, path_row, self._shape) for row in self._read(source, place, path_row)]
 
     def _place(self, video_id: str) -> Place:
         if video_id not in self._places:
             raise StoreError("video_unknown", f"the store {self._files.location} does not hold the video {video_id!r}")
         return self._places[video_id]
 
-    def _read(self, place: Place, path_row: Mapping[str, Any]) -> list[StoredRow]:
-        table = self._table(place)
+    def _read(self, source: pa.NativeFile, place: Place, path_row: Mapping[str, Any]) -> list[StoredRow]:
+        table = self._table(source, place.row_group)
         chosen = self._drawn(table, path_row)
         rows: list[StoredRow] = table.take(pa.array(chosen, pa.int64())).to_pylist()
         if not rows or any(row["video_id"] != place.video.video_id for row in rows):
-            raise ValueError("the rows are not those of the video")
+            raise ValueError(f"the rows are not those of the video {place.video.video_id!r}")
         return rows
 
-    def _table(self, place: Place) -> pa.Table:
-        with (
-            self._files.open(place.file) as source,
-            pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file,
-        ):
-            if file.metadata.row_group(place.row_group).total_byte_size > MAX_VIDEO_BYTES:
-                raise ValueError("it claims too many bytes")
-            return file.read_row_group(place.row_group, self._columns, use_threads=False)
+    def _table(self, source: pa.NativeFile, row_group: int) -> pa.Table:
+        with pq.ParquetFile(source, pre_buffer=True, page_checksum_verification=True) as file:
+            if file.metadata.row_group(row_group).total_byte_size > MAX_VIDEO_BYTES:
+                raise ValueError("a video claims too many bytes")
+            return file.read_row_group(row_group, self._columns, use_threads=False)
 
     def _drawn(self, table: pa.Table, path_row: Mapping[str, Any]) -> Sequence[int]:
         """The indices of the rows that this pass sees."""

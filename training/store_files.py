@@ -8,9 +8,10 @@ from tempfile import TemporaryFile
 from typing import BinaryIO, cast
 
 import pyarrow as pa
-from pyarrow.fs import FileSelector, FileSystem, FileType, LocalFileSystem
+from pyarrow.fs import LocalFileSystem
 
 from aura_model.atomic import replacing
+from training.locations import list_files, locate, plain_errors
 from training.manifest import DatasetError
 
 STORE_ERRORS = {
@@ -33,19 +34,18 @@ class StoreFiles:
     """The folder of a store."""
 
     def __init__(self, location: str) -> None:
-        """Open the folder at `location`: a path, or a URI that pyarrow knows (`s3://`, `gs://`, `fsspec+…://`).
+        """Open the folder at `location`: a path, or a URI such as `s3://bucket/folder`.
 
         Raises:
             StoreError: store_unreachable.
         """
         self.location = location
         try:
-            if "://" in location:
-                self._system, self._folder = FileSystem.from_uri(location)
-            else:
-                self._system, self._folder = LocalFileSystem(), str(Path(location).expanduser().resolve())
-        except (pa.ArrowException, OSError, ImportError, ValueError) as error:
-            raise StoreError("store_unreachable", f"cannot open {location}: {error}") from None
+            self._system, self._folder = locate(location)
+        except OSError as error:
+            raise StoreError("store_unreachable", str(error)) from None
+        if isinstance(self._system, LocalFileSystem):
+            self._folder = self.location = str(Path(self._folder).expanduser().resolve())
 
     def names(self, ending: str) -> list[str]:
         """The names of the finished files with this ending, sorted; none where there is no folder.
@@ -54,15 +54,27 @@ class StoreFiles:
             StoreError: store_unreachable.
         """
         try:
-            found = self._system.get_file_info(FileSelector(self._folder, allow_not_found=True))
-        except (pa.ArrowException, OSError) as error:
-            raise StoreError("store_unreachable", f"cannot list {self.location}: {error}") from None
-        names = (info.base_name for info in found if info.type == FileType.File)
+            with plain_errors(self.location):
+                found = list_files(self._system, self._folder)
+        except OSError as error:
+            raise StoreError("store_unreachable", str(error)) from None
+        names = (name for name, _ in found)
         return sorted(name for name in names if name.endswith(ending) and not name.startswith("."))
 
-    def open(self, name: str) -> pa.NativeFile:
-        """A file for reading anywhere in it. Raises OSError and `pyarrow.ArrowException`."""
-        return self._system.open_input_file(f"{self._folder}/{name}")
+    @contextmanager
+    def reading(self, name: str) -> Iterator[pa.NativeFile]:
+        """A file to read anywhere in it; whatever goes wrong in the block is damage, Aura's own errors apart.
+
+        Raises:
+            StoreError: store_damaged.
+        """
+        place = f"{self.location}/{name}"
+        try:
+            with plain_errors(place), self._system.open_input_file(f"{self._folder}/{name}") as file:
+                yield file
+        except OSError as error:
+            advice = "if the file is damaged, delete it and run preextract.py again"
+            raise StoreError("store_damaged", f"{error}; {advice}") from None
 
     @contextmanager
     def writing(self, name: str) -> Iterator[BinaryIO]:

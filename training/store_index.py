@@ -12,8 +12,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aura_model.config import Config
 from training.coding import stored_schema
-from training.manifest import SPLITS, Sample, Split
+from training.manifest import Sample
 from training.rows import ClipShape
+from training.splits import SPLITS, Split
 from training.store_files import StoreError, StoreFiles
 from training.store_settings import Settings, refuse_other_settings
 
@@ -22,8 +23,6 @@ INDEX_KEY = b"aura_store"
 """Key of a Parquet file's own metadata that holds its `FileIndex` as JSON."""
 READERS = 16
 """Footers read at once: each is a request or two where the store is remote."""
-UNREADABLE = (pa.ArrowException, OSError, ValueError, LookupError, MemoryError)
-"""What pyarrow raises for a file that is damaged or cannot be read."""
 
 
 class StoredVideo(BaseModel):
@@ -90,23 +89,19 @@ def read_places(files: StoreFiles, config: Config, settings: Settings) -> list[P
 
 
 def _read_file(files: StoreFiles, name: str, schema: pa.Schema, settings: Settings) -> list[Place]:
-    try:
-        with files.open(name) as source, pq.ParquetFile(source) as file:
-            text = (file.metadata.metadata or {}).get(INDEX_KEY, b"")
-            index = FileIndex.model_validate_json(text)
-            refuse_other_settings(index.settings, settings, files.location)
-            if not file.schema_arrow.equals(schema) or file.num_row_groups != len(index.videos):
-                raise ValueError("its columns or its number of videos are not as they should be")
-    except ValidationError:
-        raise _damaged(files, name, "it does not say what it holds") from None
-    except UNREADABLE as error:
-        raise _damaged(files, name, str(error)) from None
+    with files.reading(name) as source, pq.ParquetFile(source) as file:
+        index = _index(file)
+        refuse_other_settings(index.settings, settings, files.location)
+        if not file.schema_arrow.equals(schema) or file.num_row_groups != len(index.videos):
+            raise ValueError("its columns or its number of videos are not as they should be")
     return [Place(name, number, video) for number, video in enumerate(index.videos)]
 
 
-def _damaged(files: StoreFiles, name: str, why: str) -> StoreError:
-    detail = f"{files.location}/{name} is not a whole file of a store: {why}; delete it and run preextract.py again"
-    return StoreError("store_damaged", detail)
+def _index(file: pq.ParquetFile) -> FileIndex:
+    try:
+        return FileIndex.model_validate_json((file.metadata.metadata or {}).get(INDEX_KEY, b""))
+    except ValidationError:
+        raise ValueError("it does not say what it holds, as a file of a store does") from None
 
 
 def _refuse_duplicates(places: Sequence[Place], location: str) -> None:
