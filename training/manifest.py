@@ -17,6 +17,8 @@ from aura_model.errors import AuraError
 from aura_model.redaction import redact_text
 from training.splits import SPLITS, Shares, Split, split_by_hash
 
+__all__ = ["DATASET_ERRORS", "DatasetError", "Sample", "Split", "check_samples", "is_uri", "read_samples", "warnings"]
+
 LABELS = MappingProxyType({"real": 0, "fake": 1, "0": 0, "1": 1})
 COLUMNS = ("video_id", "label", "split", "path")
 META, PREPROCESSED, FRAMES = "meta.json", "preprocessed", "preprocessed/frames"
