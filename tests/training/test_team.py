@@ -9,32 +9,35 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.team import step_weight
+from training.team import step_weights
 
 
-@given(counts=st.lists(st.integers(0, 64), min_size=1, max_size=8).filter(any), data=st.data())
-def test_weighted_worker_means_average_to_the_mean_over_all_clips(counts: list[int], data: st.DataObject) -> None:
+@given(
+    counts=st.lists(st.lists(st.integers(0, 64), min_size=1, max_size=3), min_size=1, max_size=8).filter(
+        lambda workers: any(map(any, workers))
+    ),
+    data=st.data(),
+)
+def test_weighted_means_average_over_workers_to_the_mean_over_all_clips(
+    counts: list[list[int]], data: st.DataObject
+) -> None:
     """Data-parallel training averages the workers' gradients; the weights make that the mean over the global batch."""
-    means = [data.draw(st.floats(-10, 10)) for _ in counts]
-    weights = [step_weight(counts, rank) for rank in range(len(counts))]
-    averaged = sum(weight * mean for weight, mean in zip(weights, means, strict=True) if weight is not None) / len(
-        counts
-    )
-    overall = sum(count * mean for count, mean in zip(counts, means, strict=True)) / sum(counts)
+    means = [[data.draw(st.floats(-10, 10)) for _ in worker] for worker in counts]
+    total = sum(map(sum, counts))
+    averaged = overall = 0.0
+    for worker, mean in zip(counts, means, strict=True):
+        weights = step_weights(worker, total, len(counts))
+        averaged += sum(weight * one for weight, one in zip(weights, mean, strict=True)) / len(counts)
+        overall += sum(count * one for count, one in zip(worker, mean, strict=True)) / total
     assert averaged == pytest.approx(overall, abs=1e-9)
 
 
-@pytest.mark.parametrize("counts", [[0], [0, 0, 0]])
-def test_an_epoch_is_over_when_no_worker_has_a_clip_left(counts: list[int]) -> None:
-    assert [step_weight(counts, rank) for rank in range(len(counts))] == [None] * len(counts)
-
-
 def test_a_worker_without_clips_does_not_count() -> None:
-    assert [step_weight([0, 3, 3], rank) for rank in range(3)] == [0.0, 1.5, 1.5]
+    assert [step_weights([count], 6, 3) for count in (0, 3, 3)] == [[0.0], [1.5], [1.5]]
 
 
 def test_equal_shares_need_no_weight() -> None:
-    assert [step_weight([8, 8, 8], rank) for rank in range(3)] == [1.0, 1.0, 1.0]
+    assert step_weights([8], 24, 3) == [1.0]
 
 
 @pytest.fixture(scope="module")
@@ -57,22 +60,29 @@ def told(folder: Path, rank: int) -> Any:
     return json.loads((folder / f"told-2-{rank}.json").read_text())
 
 
-def test_two_workers_with_unequal_shares_have_the_gradient_of_one_with_all(folder: Path) -> None:
-    one, first, second = (torch.load(folder / f"gradients-{place}.pt") for place in ("1-0", "2-0", "2-1"))
-    assert any(gradient.abs().max() > 1e-3 for gradient in one.values())
-    for name, gradient in one.items():
-        torch.testing.assert_close(first[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
-        torch.testing.assert_close(second[name], first[name], rtol=0, atol=0, msg=name)
+def test_two_workers_with_unequal_parts_have_the_gradient_of_one_with_all(folder: Path) -> None:
+    """Of every weight, also of the backbone, which was frozen when the first step was taken."""
+    trained = []
+    for epoch in (1, 2):
+        places = (f"gradients-{epoch}-{place}.pt" for place in ("1-0", "2-0", "2-1"))
+        one, first, second = (torch.load(folder / place) for place in places)
+        assert any(gradient.abs().max() > 1e-3 for gradient in one.values())
+        assert one.keys() == first.keys() == second.keys()
+        for name, gradient in one.items():
+            torch.testing.assert_close(first[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
+            torch.testing.assert_close(second[name], first[name], rtol=0, atol=0, msg=name)
+        trained.append({name for name in one if name.startswith("video.backbone.")})
+    assert not trained[0]
+    assert len(trained[1]) > 10
 
 
 def test_every_worker_gathers_the_items_of_all(folder: Path) -> None:
-    assert told(folder, 0)["gathered"] == told(folder, 1)["gathered"] == [[0, 0], [0, 1], [0, 2], [1, 3]]
+    assert told(folder, 0)["gathered"] == told(folder, 1)["gathered"] == [[0, 0], [0, 1], [0, 3], [1, 2]]
 
 
 def test_all_workers_validate_with_the_buffers_of_the_first(folder: Path) -> None:
     assert told(folder, 0)["buffers"] == told(folder, 1)["buffers"] == [1.0]
 
 
-def test_all_workers_see_the_end(folder: Path) -> None:
-    assert told(folder, 0)["over"] is True
-    assert told(folder, 1)["over"] is True
+def test_counts_are_summed_over_all_workers(folder: Path) -> None:
+    assert told(folder, 0)["total"] == told(folder, 1)["total"] == [1, 2]

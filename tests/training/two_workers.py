@@ -7,9 +7,10 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
 from aura_model.config import load_config
 from training.learner import Learner
@@ -20,13 +21,16 @@ OVERRIDES = (
     "model.video.pretrained=false",
     "model.fusion.hidden_dim=16",
     "model.fusion.dropout=0",
+    "model.fusion.temporal_consistency_loss={enabled: true, weight: 0.5}",
     "dataset.face.size=32",
     "dataset.video.temporal_window=2",
     "training.gradient_clip=1e9",
-    "training.modality_loss_weight=0",
+    "training.learning_rate=1e-9",
+    "training.freeze={part: backbone, epochs: 1}",
 )
-SHARES = {1: [[0, 1, 2, 3]], 2: [[0, 1, 2], [3]]}
-"""Which clips each worker has, by the number of workers: unequal shares, and one without sound."""
+CONFIG = load_config(env={}, overrides=OVERRIDES)
+SHARES = {1: [[[0, 1, 2, 3]]], 2: [[[0, 1], [3]], [[2]]]}
+"""Which clips each forward pass of each worker has, by the number of workers. Clip 3, alone in a last pass, is mute."""
 
 
 def make_clip(seed: int) -> Clip:
@@ -49,23 +53,32 @@ def wrap(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
+def part_of(numbers: list[int]) -> tuple[Batch, Tensor]:
+    batch = to_batch([make_clip(number) for number in numbers], CONFIG)
+    return batch, torch.tensor([number % 2 for number in numbers])
+
+
+def gradients(learner: Learner, clips: list[list[int]], size: int) -> dict[str, Tensor]:
+    """Of one step with the parts of this worker."""
+    learner.step([part_of(numbers) for numbers in clips], [len(numbers) * size / 4 for numbers in clips])
+    return {name: one.grad.clone() for name, one in learner.model.named_parameters() if one.grad is not None}
+
+
 def main(rank: int, size: int, folder: Path) -> None:
     dist.init_process_group("gloo", init_method=f"file://{folder}/meeting-{size}", rank=rank, world_size=size)
-    team, learner = Team(rank, size), Learner(load_config(env={}, overrides=OVERRIDES), torch.device("cpu"), wrap)
+    team, learner = Team(rank, size), Learner(CONFIG, torch.device("cpu"), wrap, (0.5, 1.5))
     mine = SHARES[size][rank]
-    weight = team.weight(len(mine))
-    assert weight is not None
-    learner.step([make_clip(number) for number in mine], [number % 2 for number in mine], weight)
+    for epoch in (1, 2):  # the backbone is frozen in the first
+        learner.begin_epoch(epoch)
+        torch.save(gradients(learner, mine, size), folder / f"gradients-{epoch}-{size}-{rank}.pt")
     for buffer in learner.model.buffers():
         buffer.fill_(rank + 1)
     team.share_buffers(learner.model)
     told = {
-        "gathered": team.gather([(rank, number) for number in mine]),
+        "gathered": team.gather([(rank, number) for numbers in mine for number in numbers]),
         "buffers": sorted({float(value) for buffer in learner.model.buffers() for value in buffer.flatten()}),
-        "over": team.weight(0) is None,
+        "total": team.total(rank, 1),
     }
-    gradients = {name: one.grad for name, one in learner.model.named_parameters() if one.grad is not None}
-    torch.save(gradients, folder / f"gradients-{size}-{rank}.pt")
     (folder / f"told-{size}-{rank}.json").write_text(json.dumps(told))
     dist.destroy_process_group()
 
