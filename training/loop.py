@@ -1,60 +1,194 @@
 """What one Ray Train worker does: epochs of training steps, validation over all workers, reports."""
 
-import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from functools import partial
+from itertools import islice
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray.train
 import torch
-from ray.data import DataIterator
+from ray.actor import ActorHandle
 from ray.train.torch import get_device, prepare_model
 from torch import nn
 
-from aura_model.checkpoint import checkpoint_name, save_checkpoint
+from aura_model.batch import to_batch
+from aura_model.checkpoint import Checkpoint, checkpoint_name, read_checkpoint
 from aura_model.clips import blank_clip
 from aura_model.config import Config
+from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.seeds import derive_seed
-from training.batches import training_clip, usable_batches
-from training.clock import set_epoch
+from training.batches import Part, Parts, worker_parts
+from training.board import Board
 from training.learner import Learner
-from training.rows import Row, clip_from_row
-from training.tally import Tally, all_skips, training_metrics
-from training.team import Team
+from training.manifest import Sample, Split
+from training.monitor import Monitor
+from training.objective import class_weights
+from training.plan import ExtractorPlan
+from training.stream import Course, clip_stream
+from training.sweep import Sweep
+from training.tally import check_skipped, joined, training_metrics
+from training.team import Team, step_weights
 from training.validation import ScoredClip, auc_of, validation_metrics
+
+SCORE = "score"
+"""The reported figure by which checkpoints are kept: the monitored one, the higher the better."""
+
+Failure = tuple[str, str]
+"""Code and detail of an error that no repetition would mend."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """What a worker needs to know beside its data."""
+    """What a worker needs to know."""
 
     config: Config
-    clock: str
-    """The name of the run's `EpochClock`."""
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    extractors: ExtractorPlan
+    board: "ActorHandle[Board]"
 
 
-def train_worker(settings: dict[str, Job]) -> None:
-    """Train to the end of the last epoch; the function that Ray Train runs in each worker.
+def train_worker(settings: dict[str, Job]) -> Failure | None:
+    """Train to the end of the last epoch, from the last checkpoint on where there is one; Ray Train runs this.
 
     Args:
         settings: `job` holds the `Job`; Ray Train hands over a dictionary.
 
-    Raises:
-        TrainingError: no clip to train on, or the loss is no longer a number.
+    Returns:
+        Aura's own error that ended the run, the same for all workers: Ray Train would begin anew after an exception.
     """
     job = settings["job"]
     setup_logging(job.config.logging)
-    team, learner = Team.here(), Learner(job.config, get_device(), _data_parallel)
-    train_stream, val_stream = ray.train.get_dataset_shard("train"), ray.train.get_dataset_shard("val")
-    for epoch in range(1, job.config.training.epochs + 1):
-        if team.rank == 0:
-            set_epoch(job.clock, epoch)  # before it asks for a batch: no clip is made until all workers have asked
-        trained = _train(job.config, team, learner, train_stream, epoch)
-        validated = _validate(job.config, team, learner, val_stream)
-        _report(job.config, team, learner, {"epoch": epoch} | trained | validated)
+    try:
+        Worker(job).run()
+    except AuraError as error:
+        return error.code, error.detail
+    return None
+
+
+class Worker:
+    """One worker of a run. Every step is taken by all workers together."""
+
+    def __init__(self, job: Job) -> None:
+        """Build the model, or restore it.
+
+        Raises:
+            AuraError: the model cannot be built, or does not fit the checkpoint.
+        """
+        self._job, self._config = job, job.config
+        self._team, self._monitor = Team.here(), Monitor(job.config.training.monitor)
+        weights = class_weights([sample.label for sample in job.train]) if job.config.training.class_balance else (1, 1)
+        self._learner = Learner(job.config, get_device(), _data_parallel, weights)
+        self._blank = to_batch([blank_clip(job.config)], job.config), torch.zeros(1, dtype=torch.int64)
+        self._done = 0
+        if (checkpoint := _last_checkpoint()) is not None:
+            self._restore(checkpoint)
+
+    def run(self) -> None:
+        """Every epoch that is left.
+
+        Raises:
+            TrainingError: no clip to train on, too many unusable videos, or the loss is no longer a number.
+        """
+        last, job = self._config.training.epochs, self._job
+        if self._done >= last or self._monitor.stop:
+            return
+        course = Course(job.train, job.val, self._config.seed, self._done + 1, last)
+        make = partial(clip_stream, course, self._config, job.extractors, self._team.size)
+        parts = Parts(worker_parts(self._team.deal(make), self._config))
+        for epoch in range(course.first, last + 1):
+            metrics = {"epoch": epoch, "epochs": last} | self._train(epoch, parts) | self._validate(epoch, parts)
+            self._finish(metrics)
+            if self._monitor.stop:
+                return
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self._learner.restore(checkpoint)
+        self._monitor.restore(checkpoint.metrics["monitor"])
+        self._done = checkpoint.epoch
+        if self._team.rank == 0:
+            self._post({"kind": "epoch", **checkpoint.metrics}, {"kind": "restart", "epoch": self._done})
+
+    def _train(self, epoch: int, parts: Parts) -> dict[str, Any]:
+        torch.manual_seed(derive_seed(self._config.seed, epoch, "dropout", self._team.rank) % 2**63)
+        self._learner.begin_epoch(epoch)
+        sweep = self._sweep("train", epoch, parts)
+        for group, weights in self._in_step(sweep):
+            batches = [(part.batch, part.labels) for part in group if part.batch is not None]
+            if batches:
+                sweep.add_loss(self._learner.step(batches, weights))
+            else:
+                self._learner.step([self._blank], [0.0])
+            sweep.tell(self._learner.steps)
+        tally = joined(self._team.gather([sweep.tally()]))
+        return training_metrics(tally) | {"step": self._learner.steps, "learning_rate": self._learner.learning_rate}
+
+    def _in_step(self, sweep: Sweep) -> Iterator[tuple[list[Part], list[float]]]:
+        """Parts of a step with the weights of those that hold clips, until no worker has any part.
+
+        All workers must take part in every step, and no clip is to be left out: one that has run out steps along.
+        """
+        taken = iter(sweep)
+        while True:
+            group = list(islice(taken, self._config.training.accumulate))
+            own = [len(part.rows) for part in group if part.rows]
+            parts, clips, skipped = self._team.total(len(group), sum(own), sweep.skipped)
+            self._check_skipped("train", skipped)
+            if not parts:
+                return
+            if clips:
+                yield group, step_weights(own, clips, self._team.size)
+
+    def _validate(self, epoch: int, parts: Parts) -> dict[str, Any]:
+        for model in {self._learner.model, self._learner.evaluated}:
+            self._team.share_buffers(model)
+        scored, sweep = list[ScoredClip](), self._sweep("val", epoch, parts)
+        for part in sweep:
+            if part.batch is not None:
+                logits = self._learner.logits(part.batch)
+                scored += [ScoredClip.of(row, logit) for row, logit in zip(part.rows, logits, strict=True)]
+            sweep.tell(self._learner.steps)
+        skipped = joined(self._team.gather([sweep.tally()])).skipped
+        self._check_skipped("val", skipped)
+        return validation_metrics(self._team.gather(scored)) | {"val_skipped": skipped}
+
+    def _check_skipped(self, split: Split, skipped: int) -> None:
+        videos = len(self._job.train if split == "train" else self._job.val)
+        check_skipped(split, skipped, videos, self._config.dataset.max_skipped)
+
+    def _sweep(self, split: Split, epoch: int, parts: Parts) -> Sweep:
+        videos = len(self._job.train if split == "train" else self._job.val)
+        facts = {"epoch": epoch, "epochs": self._config.training.epochs, "phase": split}
+        return Sweep(parts, videos, facts, self._post, first=self._team.rank == 0)
+
+    def _finish(self, metrics: dict[str, Any]) -> None:
+        """End an epoch: a meeting of all workers, to which the first one brings the checkpoint."""
+        self._learner.end_epoch(self._monitor.value(metrics))
+        self._monitor.update(metrics)
+        metrics |= {"monitor": self._monitor.state()}
+        name = checkpoint_name(metrics["epoch"], auc_of(metrics))
+        with TemporaryDirectory() as folder:
+            checkpoint = None
+            if self._team.rank == 0:
+                self._learner.save(Path(folder) / name, metrics["epoch"], metrics)
+                checkpoint = ray.train.Checkpoint.from_directory(folder)
+            ray.train.report(metrics | {SCORE: self._score(metrics)}, checkpoint=checkpoint)
+        if self._team.rank == 0:
+            self._post({"kind": "epoch", **metrics, "checkpoint": name})
+
+    def _score(self, metrics: dict[str, Any]) -> float:
+        value = self._monitor.value(metrics)
+        if value is None:
+            return -inf
+        return value if self._config.training.monitor.mode == "max" else -value
+
+    def _post(self, *events: dict[str, Any]) -> None:
+        self._job.board.post.remote(list(events))
 
 
 def _data_parallel(module: nn.Module) -> nn.Module:
@@ -62,47 +196,9 @@ def _data_parallel(module: nn.Module) -> nn.Module:
     return wrapped
 
 
-def _train(config: Config, team: Team, learner: Learner, stream: DataIterator, epoch: int) -> dict[str, Any]:
-    started, tally = time.perf_counter(), Tally()
-    torch.manual_seed(derive_seed(config.seed, epoch, "dropout", team.rank) % 2**63)
-    batch, losses = ([blank_clip(config)], [0]), list[torch.Tensor]()
-    for rows, weight in _in_step(team, usable_batches(stream, config.training.batch_size, tally)):
-        if rows:
-            batch = [training_clip(row, config) for row in rows], [int(row["label"]) for row in rows]
-        losses.append(len(rows) * learner.step(*batch, weight))
-        tally.clips += len(rows)
-    tally.steps, tally.loss_sum = len(losses), float(sum(losses))
-    tally.seconds = time.perf_counter() - started
-    return training_metrics(team.gather([tally]))
-
-
-def _in_step(team: Team, batches: Iterator[list[Row]]) -> Iterator[tuple[list[Row], float]]:
-    """Batches with their weights until no worker has any; a worker that has run out steps along at no weight.
-
-    All workers must take part in every step, and no clip is to be left out. One that never had a clip steps on a blank.
-    """
-    rows = next(batches, [])
-    while (weight := team.weight(len(rows))) is not None:
-        yield rows, weight
-        rows = next(batches, [])
-
-
-def _validate(config: Config, team: Team, learner: Learner, stream: DataIterator) -> dict[str, Any]:
-    tally, scored = Tally(), list[ScoredClip]()
-    team.share_buffers(learner.model)
-    for rows in usable_batches(stream, config.inference.batch_clips, tally):
-        logits = learner.logits([clip_from_row(row) for row in rows])
-        scored += [ScoredClip.of(row, logit) for row, logit in zip(rows, logits, strict=True)]
-    skipped = all_skips(team.gather([tally]))
-    return validation_metrics(team.gather(scored)) | {"val_skipped": [asdict(skip) for skip in skipped]}
-
-
-def _report(config: Config, team: Team, learner: Learner, metrics: dict[str, Any]) -> None:
-    """Report to Ray Train, which is a meeting of all workers; the first one hands in the checkpoint."""
-    with TemporaryDirectory() as folder:
-        checkpoint = None
-        if team.rank == 0:
-            path = Path(folder) / checkpoint_name(metrics["epoch"], auc_of(metrics))
-            save_checkpoint(path, learner.model, config, metrics["epoch"], metrics, optimizer=learner.optimizer)
-            checkpoint = ray.train.Checkpoint.from_directory(folder)
-        ray.train.report(metrics, checkpoint=checkpoint)
+def _last_checkpoint() -> Checkpoint | None:
+    kept = ray.train.get_checkpoint()
+    if kept is None:
+        return None
+    with kept.as_directory() as folder:
+        return read_checkpoint(next(Path(folder).glob("*.pth")))

@@ -24,6 +24,8 @@ codes), error and detail. A video without a usable clip is one row with `error` 
 Columns = dict[str, npt.NDArray[Any]]
 """A batch of rows in numpy format: each array has a leading dimension, one entry for each row."""
 
+EVALUATION = -1
+"""The `epoch` of rows whose clips are drawn as in evaluation."""
 NO_CLIPS = "no_clips"
 """`error` of a video that can be decoded but shows no face and holds no speech."""
 

@@ -1,17 +1,13 @@
 """One training run on a Ray cluster: plan, fit, and the one file that comes out of it."""
 
 import logging
-import math
 import os
-import secrets
 import shutil
 import signal
-import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -33,18 +29,14 @@ from aura_model.atomic import replacing
 from aura_model.checkpoint import TEMPORARY, checkpoint_name
 from aura_model.config import Config
 from aura_model.errors import AuraError
-from training.clock import epoch_clock
-from training.dataset import UnequalShares, clip_dataset, configure_ray_data, training_dataset
-from training.loop import Job, train_worker
+from training.board import told
+from training.listeners import Listener
+from training.loop import SCORE, Job, train_worker
 from training.manifest import Sample
-from training.plan import WorkerPlan, plan_workers
-from training.progress import EpochLog, epoch_line, follow, skip_lines
+from training.plan import WorkerPlan
 from training.tally import TrainingError
 from training.validation import auc_of
 
-Say = Callable[[str], None]
-
-KEPT_CHECKPOINTS = 3
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""
 RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
@@ -60,31 +52,34 @@ class Outcome:
     """Of the epoch whose checkpoint it is."""
 
 
-def run_training(config: Config, samples: Sequence[Sample], storage: Path, target: Path | None, say: Say) -> Outcome:
+def run_training(
+    config: Config,
+    samples: Sequence[Sample],
+    plan: WorkerPlan,
+    storage: str,
+    name: str,
+    target: Path | None,
+    listeners: Sequence[Listener],
+) -> Outcome:
     """Train on the running Ray cluster and write the best checkpoint as one file.
 
     Args:
         config: the run's configuration.
         samples: checked samples, train and val among them.
-        storage: folder for the run's own files: reports and the last checkpoints.
+        plan: of the cluster.
+        storage: folder or URI under which Ray Train keeps the run `name`; a run that is there already goes on.
+        name: of the run.
         target: the file to write; None means `multimodal_best_{AUC}.pth` in `training.output`.
-        say: prints a line with console markup.
+        listeners: are told how the run goes.
 
     Raises:
-        PlanError: the cluster cannot hold the workers.
         TrainingError: the run failed.
         KeyboardInterrupt: after Ctrl-C.
     """
-    plan = plan_workers(config.training.num_workers, config.training.device, ray.cluster_resources())  # type: ignore[no-untyped-call]
-    for warning in plan.warnings:
-        say(f"[yellow]{warning}[/]")
-    configure_ray_data(plan.extractors)
-    name = f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-    log = storage.resolve() / name / "epochs.jsonl"
-    log.parent.mkdir(parents=True)
-    log.touch()
-    with epoch_clock(f"epoch-{name}") as clock, _told(log, config.training.epochs, say):
-        result = _fit(_trainer(Job(config, clock), samples, plan, log))
+    train, val = (tuple(sample for sample in samples if sample.split == split) for split in ("train", "val"))
+    with told(listeners) as board:
+        job = Job(config, train, val, plan.extractors, board)
+        result = _fit(_trainer(job, plan, storage, name))
     return _export(result, config.training.output, target)
 
 
@@ -119,69 +114,42 @@ def _uninterrupted() -> Iterator[None]:
         raise KeyboardInterrupt
 
 
-def _trainer(job: Job, samples: Sequence[Sample], plan: WorkerPlan, log: Path) -> TorchTrainer:
-    """The trainer whose run is named as, and stored in, the folder of `log`."""
-    train, val = ([sample for sample in samples if sample.split == split] for split in ("train", "val"))
+def _trainer(job: Job, plan: WorkerPlan, storage: str, name: str) -> TorchTrainer:
     return TorchTrainer(
         train_worker,
         train_loop_config={"job": job},
-        datasets={
-            "train": training_dataset(train, job.config, plan.extractors, job.clock),
-            "val": clip_dataset(val, job.config, plan.extractors),
-        },
-        dataset_config=UnequalShares(),
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if plan.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
             num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=dict(plan.resources_per_worker)
         ),
-        run_config=_run_config(log),
-    )
-
-
-def _run_config(log: Path) -> RunConfig:
-    return RunConfig(
-        name=log.parent.name,
-        storage_path=str(log.parents[1]),
-        failure_config=FailureConfig(  # type: ignore[call-arg]  # Ray shows its older class to type checkers
-            max_failures=0, controller_failure_limit=START_ATTEMPTS
+        run_config=RunConfig(
+            name=name,
+            storage_path=storage,
+            failure_config=FailureConfig(  # type: ignore[call-arg]  # Ray shows its older class to type checkers
+                max_failures=job.config.training.max_failures, controller_failure_limit=START_ATTEMPTS
+            ),
+            checkpoint_config=CheckpointConfig(
+                num_to_keep=job.config.training.keep_checkpoints,
+                checkpoint_score_attribute=SCORE,
+                checkpoint_score_order="max",
+            ),
         ),
-        checkpoint_config=CheckpointConfig(
-            num_to_keep=KEPT_CHECKPOINTS, checkpoint_score_attribute="val_auc", checkpoint_score_order="max"
-        ),
-        callbacks=[EpochLog(log)],  # type: ignore[list-item]
     )
-
-
-@contextmanager
-def _told(log: Path, epochs: int, say: Say) -> Iterator[None]:
-    """Tell of each epoch in `log`, and once of each skipped video, while the block runs."""
-    done, told = threading.Event(), set[str]()
-
-    def listen() -> None:
-        """Pass each epoch on as it is logged."""
-        for metrics in follow(log, done.is_set):
-            for line in (epoch_line(metrics, epochs), *skip_lines(metrics, told)):
-                say(line)
-
-    listener = threading.Thread(target=listen, name="epochs")
-    listener.start()
-    try:
-        yield
-    finally:
-        done.set()
-        listener.join()
 
 
 def _fit(trainer: TorchTrainer) -> Result:
     handler = signal.getsignal(signal.SIGINT)
     try:
-        return trainer.fit()
+        result = trainer.fit()
     except SystemExit:  # how Ray Train ends a run after Ctrl-C
         raise KeyboardInterrupt from None
     except TrainingFailedError as error:
         raise _cause(error) from error
     finally:
         signal.signal(signal.SIGINT, handler)
+    if result.return_value is not None:
+        raise TrainingError(*result.return_value)
+    return result
 
 
 def _cause(error: TrainingFailedError) -> TrainingError:
@@ -208,7 +176,6 @@ def _export(result: Result, output: Path, target: Path | None) -> Outcome:
     return Outcome(path, metrics)
 
 
-def _rank(kept: tuple[Checkpoint, Mapping[str, Any]]) -> tuple[bool, float, int]:
-    """Higher is better: a known AUC before an unknown one, then the later epoch."""
-    auc = auc_of(kept[1])
-    return not math.isnan(auc), 0.0 if math.isnan(auc) else auc, kept[1]["epoch"]
+def _rank(kept: tuple[Checkpoint, Mapping[str, Any]]) -> tuple[float, int]:
+    """Higher is better: the score, then the later epoch."""
+    return kept[1][SCORE], kept[1]["epoch"]

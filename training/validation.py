@@ -30,7 +30,7 @@ class ScoredClip:
 
 
 def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:
-    """`val`: every figure over videos, `val_auc`: the AUC among them, `val_clips`: how many clips were scored.
+    """`val`: every figure over videos, `val_auc`: the AUC among them, `clip`: every figure over clips.
 
     Raises:
         TrainingError: a score is not a number.
@@ -38,7 +38,8 @@ def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:
     if not all(math.isfinite(clip.logit) for clip in scored):
         raise TrainingError("diverged", "a validation score is not a number; lower training.learning_rate")
     figures = compute_metrics(*video_scores(scored))
-    return {"val_auc": figures["auc"], "val_clips": len(scored), "val": figures}
+    by_clip = compute_metrics([clip.label for clip in scored], [probability(clip.logit) for clip in scored])
+    return {"val_auc": figures["auc"], "val": figures, "clip": by_clip}
 
 
 def auc_of(metrics: Mapping[str, Any]) -> float:

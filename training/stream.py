@@ -1,0 +1,100 @@
+"""Everything that a run still has to see, as one stream: each epoch's training videos, then its validation videos.
+
+One stream for the whole run, and not one for each epoch: Ray Data starts its actors anew whenever a pipeline starts,
+and makes clips ahead only within one. Order and clip starts follow from (seed, epoch, video) alone.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import ray.data
+from ray.data import DataIterator
+
+from aura_model.config import Config
+from aura_model.seeds import derive_seed
+from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
+from training.manifest import Sample, Split
+from training.plan import ExtractorPlan
+from training.rows import Columns, Row, to_columns
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a video stands in a run."""
+
+    turn: int
+    """The epoch of training that it belongs to, from 1."""
+    path_row: Row
+
+
+@dataclass(frozen=True)
+class Course:
+    """The order of a run from the epoch `first` to the epoch `last`, both included; a sequence of places."""
+
+    train: tuple[Sample, ...]
+    val: tuple[Sample, ...]
+    seed: int
+    first: int
+    last: int
+
+    def __len__(self) -> int:
+        return (self.last - self.first + 1) * (len(self.train) + len(self.val))
+
+    def count(self, split: Split) -> int:
+        """The videos of one pass over train or val."""
+        return len(self.train if split == "train" else self.val)
+
+    def at(self, index: int) -> Place:
+        """The place at `index`, from 0."""
+        turns, slot = divmod(index, len(self.train) + len(self.val))
+        epoch = self.first + turns
+        if slot < len(self.train):
+            sample = self.train[epoch_order(len(self.train), self.seed, epoch)[slot]]
+            return Place(epoch, path_row(sample, slot, epoch))
+        slot -= len(self.train)
+        return Place(epoch, path_row(self.val[slot], slot))
+
+
+@lru_cache(maxsize=2)
+def epoch_order(count: int, seed: int, epoch: int) -> Sequence[int]:
+    """The order of a training epoch: a permutation of range(`count`) that depends on (seed, epoch) alone."""
+    order: list[int] = np.random.default_rng(derive_seed(seed, epoch, "order")).permutation(count).tolist()
+    return order
+
+
+class CourseExtractor(ClipExtractor):
+    """An actor of the extraction pool of a run: spans of a course to clip rows with a further column `turn`."""
+
+    def __init__(self, config: Mapping[str, Any], course: Course) -> None:
+        """Extract the places of `course`; else as in `ClipExtractor`."""
+        super().__init__(config)
+        self._course = course
+
+    def __call__(self, batch: Columns) -> Iterator[Columns]:
+        """Yield one clip at a time."""
+        for begin, end in zip(batch["begin"].tolist(), batch["end"].tolist(), strict=True):
+            for place in map(self._course.at, range(begin, end)):
+                for row in self.rows(place.path_row):
+                    yield to_columns(row | {"turn": place.turn})
+
+
+def clip_stream(course: Course, config: Config, extractors: ExtractorPlan, workers: int) -> list[DataIterator]:
+    """One share of the stream for each worker; every row goes to exactly one, always to the same.
+
+    A worker may get more rows than another: Ray Train's own way of sharing drops the remainder instead.
+    """
+    configure_ray_data(extractors)
+    spans = spans_of(len(course), MAX_BLOCKS)
+    sources = ray.data.from_items(spans, override_num_blocks=len(spans))
+    rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)
+    return rows.streaming_split(workers, equal=False)
+
+
+def spans_of(count: int, most: int) -> list[dict[str, int]]:
+    """`begin` and `end` of at most `most` spans of nearly one length that cover range(`count`)."""
+    bounds = np.linspace(0, count, min(count, most) + 1).astype(int).tolist()
+    return [{"begin": begin, "end": end} for begin, end in pairwise(bounds)]
