@@ -223,16 +223,15 @@ def _set_up(data: Dataset, plan: ScoringPlan) -> None:
     """Keep the order of the samples, and take what was planned of the cluster; other data sets are not touched."""
     cpus = plan.extractors.actors * plan.extractors.cpus + plan.scorers.actors * plan.scorers.cpus
     data.context.enable_progress_bars = False
+    data.context.print_on_execution_start = False
     data.context.target_max_block_size = BLOCK_BYTES
     data.context.execution_options.preserve_order = True
     data.context.execution_options.resource_limits = ExecutionResources.for_limits(cpu=cpus)
 
 
-def _cause(error: BaseException) -> str:
-    """What was raised first, in a sentence."""
-    while error.__cause__ is not None:
-        error = error.__cause__
-    return error.detail if isinstance(error, AuraError) else f"{type(error).__name__}: {error}"
+def _cause(error: RayError) -> str:
+    """What was raised in an actor, in a sentence: Ray gives the traceback as text, with the exception at its end."""
+    return str(error).strip().splitlines()[-1].strip() or type(error).__name__
 
 
 def _known(score: ClipScore) -> ClipScore:
