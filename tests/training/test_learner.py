@@ -384,6 +384,39 @@ def test_mixed_precision_is_for_gpus_only(device: str, bfloat16: bool, expected:
         assert amp_type(torch.device(device)) is expected
 
 
+@pytest.fixture
+def half(make_config: Callable[..., Config]) -> Iterator[Callable[[], Learner]]:
+    """Makes learners in float16 with a scaler, which also runs on the CPU."""
+    config = make_config("training.learning_rate=0.01", "training.warmup_steps=0")
+    with patch("training.learner.amp_type", lambda device: torch.float16):
+        yield lambda: learner(config)
+
+
+def test_float16_learns(half: Callable[[], Learner], part: Part) -> None:
+    student = half()
+    losses = [float(student.step([part], [1.0])) for _ in range(12)]
+    assert losses[-1] < 0.5 * losses[0]
+
+
+def test_float16_skips_a_step_whose_gradient_overflows(half: Callable[[], Learner], part: Part) -> None:
+    student = half()
+    student.step([part], [1.0])
+    before = [parameter.clone() for parameter in student.model.parameters()]
+    student.step([part], [torch.inf])
+    assert all(torch.equal(*pair) for pair in zip(before, student.model.parameters(), strict=True))
+
+
+def test_the_scale_of_float16_outlives_a_resume(half: Callable[[], Learner], part: Part, tmp_path: Path) -> None:
+    first, second = half(), half()
+    for weight in (1.0, torch.inf, 1.0):
+        first.step([part], [weight])
+    first.save(tmp_path / "a.pth", 1, {})
+    second.restore(read_checkpoint(tmp_path / "a.pth"))
+    assert second._scaler.state_dict() == first._scaler.state_dict()
+    assert second._scaler.get_scale() == 2.0**15
+    assert float(second.step([part], [1.0])) == float(first.step([part], [1.0]))
+
+
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 @pytest.mark.parametrize("precision", [torch.bfloat16, torch.float16, None])
