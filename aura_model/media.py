@@ -32,8 +32,9 @@ CLAIMS_BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
 CONTAINERS = ",".join(sorted(STILLS | VIDEOS | SOUNDS))
 VIDEO_CODECS = frozenset(
-    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
+    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263", "png"}
 )
+"""PNG is that of lossless recordings, and of frames that a data set stores as pictures; stills need its decoder too."""
 STILL_CODECS = frozenset({"mjpeg", "png", "webp"})
 AUDIO_CODECS = frozenset(
     {"aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis", "flac", "ac3", "eac3", "amrnb", "amrwb"}
