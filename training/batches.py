@@ -116,5 +116,6 @@ def training_clip(row: Row, config: Config) -> Clip:
 
 
 def _rows(stream: DataIterator) -> Iterator[Row]:
-    for columns in stream.iter_batches(batch_size=None, batch_format="numpy"):
+    # whole blocks, as they come: nothing is copied to make them of one length
+    for columns in stream.iter_batches(batch_size=None, batch_format="numpy"):  # type: ignore[arg-type]
         yield from to_rows(cast("Columns", columns))

@@ -16,8 +16,10 @@ from aura_model.config import Config, Device, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from training.debugset import debug_samples, make_debug_set
-from training.manifest import DatasetError, Sample, check_samples, read_samples
+from training.leakage import refuse_leaks
+from training.manifest import DatasetError, Sample, check_samples, read_samples, warnings
 from training.plan import plan_workers
+from training.run_folder import LATEST, RunFolder
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -45,10 +47,24 @@ def parser() -> argparse.ArgumentParser:
         "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
     )
     data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    options.add_argument(
+        "--auto-split",
+        nargs="?",
+        const="0.8,0.1,0.1",
+        metavar="TRAIN,VAL,TEST",
+        help="split by a hash of the identity; shares, 0.8,0.1,0.1 where none are given",
+    )
     options.add_argument("--num-workers", type=int, metavar="N", help="Ray Train workers")
     options.add_argument("--epochs", type=int, metavar="N")
-    options.add_argument("--batch-size", type=int, metavar="N", help="clips per worker and step")
+    options.add_argument("--batch-size", type=int, metavar="N", help="clips per worker and forward pass")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU per worker where the cluster has any")
+    options.add_argument(
+        "--resume",
+        nargs="?",
+        const=LATEST,
+        metavar="RUN",
+        help="go on with a run of training.output from its last checkpoint, the newest where none is named",
+    )
     options.add_argument(
         "--debug",
         action="store_true",
@@ -70,7 +86,8 @@ def overrides_of(arguments: argparse.Namespace) -> list[str]:
     }
     given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
     folder_only = ["dataset.manifest=null"] if arguments.data_root else []
-    return [*(DEBUG_OVERRIDES if arguments.debug else ()), *folder_only, *given, *arguments.set]
+    split = [f"dataset.auto_split=[{arguments.auto_split}]"] if arguments.auto_split else []
+    return [*(DEBUG_OVERRIDES if arguments.debug else ()), *folder_only, *given, *split, *arguments.set]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -86,29 +103,70 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
-    config = load_config(arguments.config, overrides=overrides_of(arguments))
-    if config.dataset.preprocessing.mode == "preextracted":
-        raise ConfigError("dataset.preprocessing.mode: training cannot read extracted clips yet; use on_the_fly")
+    config, earlier = _configuration(arguments)
     if arguments.debug:
         plan_workers(config.training.num_workers, config.training.device, _own_resources(config.training.device))
-    given = bool(arguments.data_root or arguments.manifest)
-    samples = _debug_set(config, given, scratch, console) if arguments.debug else read_samples(config.dataset)
-    check_samples(samples)
+    samples = _samples(arguments, config, scratch, console)
     console.print(f"{_count(samples, 'train')} training and {_count(samples, 'val')} validation videos")
-    from training.run import ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
+    from training.run import cluster_plan, ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
     from training.tally import TrainingError
+    from training.watch import listening
 
     setup_logging(config.logging)
-    storage = scratch if arguments.debug else config.training.output / "runs"
     target = config.training.output / "debug.pth" if arguments.debug else None
     with ray_cluster(local=arguments.debug):
+        plan = cluster_plan(config)
+        for warning in plan.warnings:
+            console.print(f"[yellow]{warning}[/]")
+        folder = earlier or RunFolder.new(scratch if arguments.debug else _runs(config), config)
+        storage = config.training.storage or str(folder.path.parent)
         try:
-            outcome = run_training(config, samples, storage, target, console.print)
+            with listening(config, folder, console) as listeners:
+                outcome = run_training(
+                    config, samples, plan, storage=storage, name=folder.name, target=target, listeners=listeners
+                )
         except TrainingError as error:
             return _fail(EXIT_FAILED, f"training failed: {error.detail}")
     path = outcome.checkpoint
     console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={escape(str(path.resolve()))}")
     return 0
+
+
+def _configuration(arguments: argparse.Namespace) -> tuple[Config, RunFolder | None]:
+    """The configuration, and the earlier run to go on with."""
+    overrides = overrides_of(arguments)
+    if arguments.resume is None:
+        return load_config(arguments.config, overrides=overrides), None
+    if arguments.config or arguments.debug:
+        raise ConfigError("--resume takes the run's own configuration: leave out --config and --debug")
+    folder = RunFolder.find(_runs(load_config(overrides=overrides)), arguments.resume)
+    return load_config(folder.config, overrides=overrides), folder
+
+
+def _runs(config: Config) -> Path:
+    return config.training.output / "runs"
+
+
+def _samples(arguments: argparse.Namespace, config: Config, scratch: Path, console: Console) -> list[Sample]:
+    """The checked samples of the run."""
+    given = bool(arguments.data_root or arguments.manifest)
+    samples = _debug_set(config, given, scratch, console) if arguments.debug else _all_samples(config, given)
+    check_samples(samples)
+    refuse_leaks(samples)
+    for warning in warnings(samples):
+        console.print(f"[yellow]{escape(warning)}[/]")
+    return samples
+
+
+def _all_samples(config: Config, given: bool) -> list[Sample]:
+    preprocessing = config.dataset.preprocessing
+    if preprocessing.mode == "on_the_fly":
+        return read_samples(config.dataset)
+    if given:
+        raise ConfigError("a store of clips names its own videos: leave out --data-root and --manifest")
+    from training.store import ClipStore  # brings Arrow
+
+    return ClipStore(preprocessing.store, config).samples()
 
 
 def _own_resources(device: Device) -> dict[str, float]:

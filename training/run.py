@@ -31,9 +31,9 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.board import told
 from training.listeners import Listener
-from training.loop import SCORE, Job, train_worker
+from training.loop import SCORE, Failure, Job, train_worker
 from training.manifest import Sample
-from training.plan import WorkerPlan
+from training.plan import WorkerPlan, plan_workers
 from training.tally import TrainingError
 from training.validation import auc_of
 
@@ -56,6 +56,7 @@ def run_training(
     config: Config,
     samples: Sequence[Sample],
     plan: WorkerPlan,
+    *,
     storage: str,
     name: str,
     target: Path | None,
@@ -81,6 +82,15 @@ def run_training(
         job = Job(config, train, val, plan.extractors, board)
         result = _fit(_trainer(job, plan, storage, name))
     return _export(result, config.training.output, target)
+
+
+def cluster_plan(config: Config) -> WorkerPlan:
+    """How the running cluster is shared.
+
+    Raises:
+        PlanError: it cannot hold the workers.
+    """
+    return plan_workers(config.training.num_workers, config.training.device, ray.cluster_resources())  # type: ignore[no-untyped-call]
 
 
 @contextmanager
@@ -116,7 +126,7 @@ def _uninterrupted() -> Iterator[None]:
 
 def _trainer(job: Job, plan: WorkerPlan, storage: str, name: str) -> TorchTrainer:
     return TorchTrainer(
-        train_worker,
+        train_worker,  # type: ignore[arg-type]  # what it returns is `Result.return_value`
         train_loop_config={"job": job},
         torch_config=TorchConfig(backend="cpu:gloo,cuda:nccl" if plan.use_gpu else "gloo"),
         scaling_config=ScalingConfig(
@@ -147,8 +157,9 @@ def _fit(trainer: TorchTrainer) -> Result:
         raise _cause(error) from error
     finally:
         signal.signal(signal.SIGINT, handler)
-    if result.return_value is not None:
-        raise TrainingError(*result.return_value)
+    failure: Failure | None = result.return_value  # type: ignore[attr-defined]  # again Ray's older class
+    if failure is not None:
+        raise TrainingError(*failure)
     return result
 
 

@@ -1,7 +1,8 @@
 import json
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from aura_model.config import load_config
 from training import launch
 from training.launch import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
+from training.plan import plan_workers
 from training.tally import TrainingError
 
 OPTIONS = {
@@ -18,13 +20,19 @@ OPTIONS = {
     "--config",
     "--data-root",
     "--manifest",
+    "--auto-split",
     "--num-workers",
     "--epochs",
     "--batch-size",
     "--device",
+    "--resume",
     "--debug",
     "--set",
 }
+
+CLUSTER = {"CPU": 4.0, "memory": 8e9}
+EPOCH = {"kind": "epoch", "epoch": 1, "epochs": 2, "step": 3, "loss": 0.5, "val_auc": 0.75, "val": {}, "clip": {}}
+EPOCH |= {"clips_per_second": 9.0, "data_wait_share": 0.1, "skipped": 0, "val_skipped": 0, "learning_rate": 1e-3}
 
 
 def configured(*arguments: str) -> Any:
@@ -43,12 +51,16 @@ def run(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[dict[str, Any]]]:
         started.append({"local": local})
         yield
 
-    def train(config: Any, samples: Any, storage: Path, target: Path | None, say: Callable[[str], None]) -> Any:
-        started[-1] |= {"config": config, "samples": samples, "storage": storage, "target": target}
-        say("a line")
-        return module.Outcome(target or storage / "best.pth", {})
+    def train(config: Any, samples: Any, plan: Any, *, listeners: Any, **places: Any) -> Any:
+        started[-1] |= {"config": config, "samples": samples, "plan": plan, **places}
+        for listener in listeners:
+            listener.hear(EPOCH)
+        return module.Outcome(places["target"] or Path(places["storage"]) / "best.pth", {})
 
     monkeypatch.setattr(module, "ray_cluster", no_cluster)
+    monkeypatch.setattr(
+        module, "cluster_plan", lambda config: plan_workers(config.training.num_workers, "cpu", CLUSTER)
+    )
     monkeypatch.setattr(module, "run_training", train)
     return started
 
@@ -59,7 +71,7 @@ def data(tmp_path: Path) -> Path:
         for number in range(6):
             folder = tmp_path / "set" / split / f"{split}{number}"
             folder.mkdir(parents=True)
-            (folder / "video.mp4").write_bytes(b"x")
+            (folder / "video.mp4").write_bytes(folder.name.encode())
             (folder / "meta.json").write_text(json.dumps({"label": number % 2}))
     return tmp_path / "set"
 
@@ -98,7 +110,14 @@ def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
     [
         (["--set", "training.epoch=3"], "training.epoch: unknown key"),
         (["--set", "training.epochs"], "section.key=value"),
-        (["--set", "dataset.preprocessing.mode=preextracted"], "use on_the_fly"),
+        (["--set", "dataset.preprocessing.mode=preextracted"], "preextracted"),
+        (["--set", "dataset.preprocessing.mode=preextracted", "--data-root", "x"], "leave out --data-root"),
+        (["--auto-split", "0.5,0.2,0.2"], "sum to 1"),
+        (["--auto-split", "most"], "auto_split"),
+        (["--resume"], "no run 'latest'"),
+        (["--resume", "20200101-gone"], "no run '20200101-gone'"),
+        (["--resume", "--debug"], "leave out --config and --debug"),
+        (["--resume", "--config", "some.yaml"], "leave out --config and --debug"),
         (["--epochs", "0"], "training.epochs"),
         (["--num-workers", "-1"], "training.num_workers"),
         (["--device", "tpu"], "training.device"),
@@ -137,9 +156,103 @@ def test_a_run_keeps_its_files_below_the_output_folder(
     assert main(["--data-root", str(data), "--set", f"training.output={tmp_path / 'out'}"]) == 0
     (started,) = run
     assert (started["local"], started["target"]) == (False, None)
-    assert started["storage"] == tmp_path / "out" / "runs"
+    assert started["storage"] == str(tmp_path / "out" / "runs")
     assert len(started["samples"]) == 12
-    assert str(tmp_path / "out" / "runs" / "best.pth") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(tmp_path / "out" / "runs" / "best.pth") in said
+    assert "epoch 1/2" in said
+    (folder,) = (tmp_path / "out" / "runs").iterdir()
+    assert folder.name == started["name"]
+    assert load_config(folder / "config.yaml", env={}) == started["config"]
+    assert json.loads((folder / "epochs.jsonl").read_text())["val_auc"] == 0.75
+    assert (folder / "skipped.csv").read_text().startswith("video_id,path,split,code,detail")
+    assert list(folder.glob("**/events.out.tfevents.*"))
+
+
+def test_another_storage_holds_the_checkpoints_alone(run: list[dict[str, Any]], data: Path, tmp_path: Path) -> None:
+    places = [f"training.output={tmp_path / 'out'}", "training.storage=s3://bucket/runs"]
+    assert main(["--data-root", str(data), *(part for place in places for part in ("--set", place))]) == 0
+    assert run[0]["storage"] == "s3://bucket/runs"
+    assert (tmp_path / "out" / "runs" / run[0]["name"] / "epochs.jsonl").is_file()
+
+
+def test_a_resumed_run_is_the_same_run_with_its_own_configuration(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--set", f"training.output={tmp_path / 'out'}"]
+    assert main(["--data-root", str(data), "--set", "seed=7", *out]) == 0
+    assert main(["--data-root", str(data), "--set", "seed=8", *out]) == 0
+    first, second = run
+    assert main(["--resume", *out]) == 0
+    assert (run[2]["name"], run[2]["config"]) == (second["name"], second["config"])
+    assert main(["--resume", first["name"], "--epochs", "99", *out]) == 0
+    assert (run[3]["name"], run[3]["config"].seed, run[3]["config"].training.epochs) == (first["name"], 7, 99)
+    assert len(list((tmp_path / "out" / "runs").iterdir())) == 2
+    capsys.readouterr()
+    assert main(["--resume", "gone", *out]) == EXIT_REFUSED
+    assert f"there are {first['name']}, {second['name']}" in capsys.readouterr().err
+
+
+def test_videos_are_split_by_a_hash_where_that_is_asked_for(run: list[dict[str, Any]], tmp_path: Path) -> None:
+    rows = ["video_id,label,path", *(f"v{number},{number % 2},{number}.mp4" for number in range(60))]
+    (tmp_path / "list.csv").write_text("\n".join(rows))
+    for number in range(60):
+        (tmp_path / f"{number}.mp4").write_bytes(b"x" * (number + 1))
+    out = ["--manifest", str(tmp_path / "list.csv"), "--set", f"training.output={tmp_path / 'out'}"]
+    assert main([*out, "--auto-split"]) == 0
+    assert main([*out, "--auto-split", "0.3,0.7,0"]) == 0
+    counts = [Counter(sample.split for sample in one["samples"]) for one in run]
+    assert counts[0]["train"] > 30 > counts[1]["train"]
+    assert counts[0].total() == counts[1].total() == 60
+    assert main(out) == EXIT_REFUSED
+
+
+def test_leaks_between_the_splits_are_refused(
+    run: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (data / "val" / "val1" / "video.mp4").write_bytes((data / "train" / "train1" / "video.mp4").read_bytes())
+    assert main(["--data-root", str(data)]) == EXIT_REFUSED
+    said = capsys.readouterr().err
+    assert "train1" in said
+    assert "val1" in said
+    assert run == []
+
+
+def test_warnings_are_told_and_do_not_end_a_run(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for meta in data.glob("val/*/meta.json"):
+        meta.write_text('{"label": "real"}')
+    out = ["--set", f"training.output={tmp_path / 'out'}", "--num-workers", "16"]
+    assert main(["--data-root", str(data), *out]) == 0
+    said = capsys.readouterr().out
+    assert "val" in said
+    assert "16 workers share 4 CPUs" in said
+
+
+def test_a_store_gives_its_own_videos(
+    run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training import store
+    from training.manifest import Sample
+
+    stored = [
+        Sample(f"{split}{label}", label, split, f"/gone/{split}{label}.mp4")
+        for split in ("train", "val")
+        for label in (0, 1)
+    ]  # type: ignore[arg-type]
+
+    class FakeStore:
+        def __init__(self, location: str, config: Any) -> None:
+            assert location == "s3://clips"
+
+        def samples(self) -> list[Sample]:
+            return stored
+
+    monkeypatch.setattr(store, "ClipStore", FakeStore)
+    settings = [f"training.output={tmp_path}", "dataset.preprocessing={mode: preextracted, store: 's3://clips'}"]
+    assert main([part for setting in settings for part in ("--set", setting)]) == 0
+    assert run[0]["samples"] == stored
 
 
 def test_a_debug_run_stays_on_this_machine_and_leaves_one_file(
@@ -149,7 +262,7 @@ def test_a_debug_run_stays_on_this_machine_and_leaves_one_file(
     (started,) = run
     assert (started["local"], started["target"]) == (True, tmp_path / "out" / "debug.pth")
     assert sum(sample.split == "train" for sample in started["samples"]) == 4
-    assert not started["storage"].exists()
+    assert not Path(started["storage"]).exists()
     assert not (tmp_path / "out").exists()
 
 
@@ -189,7 +302,7 @@ def test_the_exit_status_says_how_a_run_ended(
     status: int,
     said: str,
 ) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise error
 
     monkeypatch.setattr("training.run.run_training", fail)

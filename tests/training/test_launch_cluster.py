@@ -72,7 +72,7 @@ def with_broken_videos(tmp_path: Path) -> Callable[[], Path]:
     def make() -> Path:
         root = tmp_path / "set"
         for sample in make_debug_set(root):
-            (sample.path.parent / "meta.json").write_text(f'{{"label": {sample.label}}}')
+            (Path(sample.path).parent / "meta.json").write_text(f'{{"label": {sample.label}}}')
         for video, file in [
             ("train/talking_face-train-real", "not_a_video.mp4"),
             ("val/talking_face-val-fake", "truncated.mp4"),
@@ -88,7 +88,8 @@ def with_broken_videos(tmp_path: Path) -> Callable[[], Path]:
 def test_more_workers_than_cpus_and_videos_train_past_broken_files(
     tmp_path: Path, with_broken_videos: Callable[[], Path]
 ) -> None:
-    ended = launch(tmp_path, "--debug", "--num-workers", "8", "--data-root", str(with_broken_videos()), *SMALL)
+    data = ("--data-root", str(with_broken_videos()))
+    ended = launch(tmp_path, "--debug", "--num-workers", "8", *data, *SMALL, "--set", "dataset.max_skipped=1")
     assert ended.status == 0, ended.output
     assert "validation AUC none (no real samples)" in ended.output
     assert "talking_face-train-real/video.mp4: invalid_video" in ended.output
