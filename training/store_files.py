@@ -17,6 +17,7 @@ from training.manifest import DatasetError
 STORE_ERRORS = {
     "store_missing": "There is no store at this place, or it holds no clips.",
     "store_unreachable": "The place of the store cannot be reached.",
+    "store_unwritable": "A file of the store cannot be written.",
     "store_damaged": "A file of the store cannot be read, or is not one of a store.",
     "store_mixed": "The store holds a video twice, or otherwise than the data set names it.",
     "video_unknown": "The store does not hold this video.",
@@ -81,7 +82,18 @@ class StoreFiles:
         """A file to write; it is there, in place of an older one, once the block has ended well.
 
         In a local folder a killed process leaves a temporary file, which the next call removes.
+
+        Raises:
+            StoreError: store_unwritable.
         """
+        try:
+            with self._replacing(name) as file:
+                yield file
+        except OSError as error:
+            raise StoreError("store_unwritable", f"cannot write {self.location}/{name}: {error}") from error
+
+    @contextmanager
+    def _replacing(self, name: str) -> Iterator[BinaryIO]:
         if isinstance(self._system, LocalFileSystem):
             with replacing(Path(self._folder) / name, TEMPORARY) as file:
                 yield file
@@ -89,6 +101,11 @@ class StoreFiles:
         with TemporaryFile() as file:
             yield cast("BinaryIO", file)
             file.seek(0)
+            self._put(name, cast("BinaryIO", file))
+
+    def _put(self, name: str, source: BinaryIO) -> None:
+        """Upload a whole file: an object is there when its upload has ended."""
+        with plain_errors(self.location):
             self._system.create_dir(self._folder)
             with self._system.open_output_stream(f"{self._folder}/{name}") as target:
-                shutil.copyfileobj(file, target)
+                shutil.copyfileobj(source, target)

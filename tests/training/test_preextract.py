@@ -1,0 +1,271 @@
+"""The command line: what it refuses before any work, and what it tells of a finished store."""
+
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import ray
+
+from aura_model.clips import Clip, Clips
+from aura_model.config import Config, load_config
+from training.manifest import read_samples
+from training.preextract import main, overrides_of, parser
+from training.rows import ClipShape, Row, error_row, rows_of
+from training.store_extractor import GroupExtractor
+from training.store_files import StoreFiles
+from training.store_index import read_places
+from training.store_settings import store_settings
+from training.store_work import plan_work
+
+TINY = ("dataset.face.size=64", "dataset.video.temporal_window=2", "dataset.preprocessing.videos_per_file=2")
+Run = Callable[..., tuple[int, str, str]]
+Fill = Callable[..., None]
+
+OPTIONS = {
+    "--config FILE",
+    "--data-root DIR",
+    "--manifest FILE",
+    "--auto-split [TRAIN,VAL,TEST]",
+    "--store DIR|URI",
+    "--num-workers N",
+    "--set KEY=VALUE",
+    "-h",
+}
+
+
+@pytest.fixture
+def manifest(tmp_path: Path) -> Path:
+    """Two videos of each split; files differ, so that nothing leaks."""
+    path = tmp_path / "manifest.csv"
+    with path.open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["video_id", "label", "split", "path", "identity"])
+        for number in range(6):
+            (tmp_path / f"{number}.mp4").write_bytes(b"video" * (number + 1))
+            split = ("train", "val", "test")[number // 2]
+            table.writerow([f"v{number}", number % 2, split, f"{number}.mp4", f"p{number}"])
+    return path
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], manifest: Path) -> Run:
+    """The command line with the manifest and a store of its own; gives the status and what was said."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("AURA_CONFIG", raising=False)
+
+    def call(*arguments: str, data: Sequence[str] = ("--manifest", str(manifest))) -> tuple[int, str, str]:
+        settings = [part for setting in TINY for part in ("--set", setting)]
+        status = main([*data, "--store", "store", *settings, *arguments])
+        said = capsys.readouterr()
+        return status, said.out, said.err
+
+    return call
+
+
+class FakeRows:
+    """A source of rows that decodes nothing: one clip a video."""
+
+    def __init__(self, clips: Clips, config: Config, broken: Sequence[str], same: Sequence[str]) -> None:
+        self._clips, self._shape, self._broken, self._same = clips, ClipShape.of(config), broken, same
+
+    def __call__(self, source: Mapping[str, Any]) -> list[Row]:
+        video_id = source["video_id"]
+        if video_id in self._broken:
+            return [error_row("corrupt_video", "no frame", source, self._shape)]
+        content = "same" if video_id in self._same else video_id
+        media = self._clips.media.model_copy(update={"sha256": content})
+        return rows_of(replace(self._clips, media=media), source, self._shape)
+
+
+@pytest.fixture
+def fill(tmp_path: Path, manifest: Path, make_clip: Callable[..., Clip], make_clips: Callable[..., Clips]) -> Fill:
+    """Write the store as the actors do; the videos `broken` have no clip, those of `same` are one file."""
+
+    def write(broken: Sequence[str] = (), same: Sequence[str] = (), groups: slice = slice(None)) -> None:
+        config = load_config(env={}, overrides=[*TINY, f"dataset.manifest={json.dumps(str(manifest))}"])
+        files = StoreFiles(str(tmp_path / "store"))
+        places = read_places(files, config, store_settings(config))
+        work = plan_work(read_samples(config.dataset), places, 2)
+        texts = np.array([json.dumps([asdict(one) for one in group]) for group in work.groups[groups]])
+        clips = make_clips(make_clip())
+        actor = GroupExtractor(config.plain(), files.location, lambda config: FakeRows(clips, config, broken, same))
+        assert all(list(actor({"group": texts})))
+
+    return write
+
+
+def test_the_surface_is_as_documented() -> None:
+    shown = re.sub(r"\s+", " ", parser().format_usage())
+    assert set(re.findall(r"\[(-[^\[\]]*(?:\[[^\]]*\])?)\]", shown.replace(" | ", "] ["))) == OPTIONS
+    assert parser().format_usage().startswith("usage: python training/preextract.py")
+
+
+def test_options_are_settings() -> None:
+    arguments = parser().parse_args(
+        ["--data-root", "d", "--store", "s3://b/x", "--auto-split", "0.6,0.2,0.2", "--set", "seed=3", "--set", "a.b=1"]
+    )
+    assert overrides_of(arguments) == [
+        "dataset.manifest=null",
+        'dataset.data_root="d"',
+        'dataset.preprocessing.store="s3://b/x"',
+        "dataset.auto_split=[0.6,0.2,0.2]",
+        "seed=3",
+        "a.b=1",
+    ]
+    assert overrides_of(parser().parse_args(["--auto-split"])) == ["dataset.auto_split=[0.8,0.1,0.1]"]
+
+
+def test_a_finished_store_is_left_as_it_is(run: Run, fill: Fill, tmp_path: Path) -> None:
+    fill()
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.parquet")}
+    status, out, _ = run()
+    assert status == 0
+    assert f"nothing to do: all 6 videos are in {tmp_path / 'store'}" in out
+    assert "holds 6 clips of 6 videos" in out
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.parquet")} == before
+    assert (tmp_path / "store" / "skipped.csv").read_text().splitlines() == ["video_id,path,split,code,detail"]
+    assert not ray.is_initialized()
+
+
+def test_too_many_skipped_videos_fail_and_stay(run: Run, fill: Fill, tmp_path: Path) -> None:
+    fill(broken=["v2", "v3"])
+    status, out, err = run()
+    assert status == 1
+    assert "2 skipped: corrupt_video" in out
+    assert "2 of 2 videos of the split val cannot be used" in err
+    assert f"{tmp_path / '3.mp4'}: corrupt_video, no frame" in err
+    assert len((tmp_path / "store" / "skipped.csv").read_text().splitlines()) == 3
+    assert len(list((tmp_path / "store").glob("*.parquet"))) == 3
+    assert run("--set", "dataset.max_skipped=1")[0] == 0
+
+
+def test_one_file_in_two_splits_fails_by_name(run: Run, fill: Fill) -> None:
+    fill(same=["v1", "v4"])
+    status, _, err = run()
+    assert status == 1
+    assert re.search(r"the same file is in two splits: 'v1' \(train, .*1.mp4\) and 'v4' \(test, .*4.mp4\)", err)
+
+
+def test_a_store_of_a_larger_data_set_is_told(run: Run, fill: Fill, manifest: Path) -> None:
+    fill()
+    lines = manifest.read_text().splitlines()
+    manifest.write_text("\n".join(lines[:-1]))
+    status, out, _ = run()
+    assert status == 0
+    assert "also holds 1 videos that this data set does not name" in out
+    assert "all 5 videos" in out
+
+
+def edited(manifest: Path, old: str, new: str) -> None:
+    manifest.write_text(manifest.read_text().replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("setting", "named"),
+    [
+        ("dataset.face.size=32", "dataset.face.size is 64 there and 32 here"),
+        ("dataset.video.frame_rate=4.0", "dataset.video.frame_rate"),
+        ("dataset.preprocessing.jpeg_quality=50", "dataset.preprocessing.jpeg_quality"),
+        ("dataset.preprocessing.train_clips=3", "dataset.preprocessing.train_clips"),
+        ("dataset.video.clips_per_video.eval=1", "dataset.video.clips_per_video.eval"),
+        ("dataset.video.max_clips=3", "dataset.video.max_clips"),
+        ("dataset.video.clip_sampling_strategy=start_at", "dataset.video.start_at is None there and 0.0 here"),
+    ],
+)
+def test_other_settings_than_the_stores_are_refused_by_name(run: Run, fill: Fill, setting: str, named: str) -> None:
+    fill(groups=slice(1))
+    status, _, err = run("--set", setting)
+    assert status == 2
+    assert named in err
+
+
+@pytest.mark.parametrize("setting", ["dataset.video.clips_per_video.train=1", "dataset.video.start_at=2", "seed=5"])
+def test_settings_that_change_no_stored_clip_are_accepted(run: Run, fill: Fill, setting: str) -> None:
+    fill()
+    assert run("--set", setting)[0] == 0
+
+
+def leak(manifest: Path) -> None:
+    edited(manifest, ",p0", ",p5")
+
+
+def unknown_split(manifest: Path) -> None:
+    edited(manifest, ",train,", ",learn,")
+
+
+def two_of_one_name(manifest: Path) -> None:
+    edited(manifest, "v1,", "v0,")
+
+
+def same_content(manifest: Path) -> None:
+    shutil.copy(manifest.parent / "0.mp4", manifest.parent / "5.mp4")
+
+
+@pytest.mark.parametrize(
+    ("damage", "said"),
+    [
+        (leak, "p5"),
+        (unknown_split, "learn"),
+        (two_of_one_name, "v0"),
+        (same_content, "5.mp4"),
+        (Path.unlink, "manifest"),
+    ],
+)
+def test_unusable_data_is_refused_before_work(
+    run: Run, manifest: Path, tmp_path: Path, damage: Callable[[Path], None], said: str
+) -> None:
+    damage(manifest)
+    status, _, err = run()
+    assert status == 2
+    assert said in err
+    assert not (tmp_path / "store").exists()
+    assert not ray.is_initialized()
+
+
+def test_another_video_of_the_same_name_is_refused(run: Run, fill: Fill, manifest: Path) -> None:
+    fill()
+    edited(manifest, "v5,1", "v5,0")
+    status, _, err = run()
+    assert status == 2
+    assert "'v5' has the label 1 in the store and 0 in the data set" in err
+
+
+@pytest.mark.parametrize("arguments", [("--store", "nonsense://x"), ("--set", "a=1"), ("--set", "dataset.a=1")])
+def test_bad_arguments_are_refused(run: Run, arguments: Sequence[str]) -> None:
+    assert run(*arguments)[0] == 2
+
+
+def test_a_store_that_cannot_be_written_is_refused_before_work(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    status, _, err = run("--store", str(tmp_path / "file" / "store"))
+    assert status == 2
+    assert "file" in err
+    assert not ray.is_initialized()
+
+
+def test_a_damaged_file_is_refused_by_name(run: Run, fill: Fill, tmp_path: Path) -> None:
+    fill()
+    path = next((tmp_path / "store").glob("val-*.parquet"))
+    path.write_bytes(path.read_bytes()[:-20])
+    status, _, err = run()
+    assert status == 2
+    assert path.name in err
+
+
+def test_both_kinds_of_data_at_once_are_refused(run: Run) -> None:
+    with pytest.raises(SystemExit) as caught:
+        run("--data-root", "x")
+    assert caught.value.code == 2
+
+
+def test_a_folder_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None:
+    status, _, err = run(data=("--data-root", str(tmp_path / "nowhere")))
+    assert status == 2
+    assert "nowhere" in err

@@ -1,0 +1,151 @@
+"""`python training/preextract.py`: extract the clips of a data set once, into a store that training reads."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from aura_model.config import Config, load_config
+from aura_model.errors import AuraError
+from aura_model.logging import setup_logging
+from training.leakage import refuse_leaks
+from training.manifest import Sample, read_samples
+from training.store_check import same_media, skip_summary, too_many_skipped, write_skipped
+from training.store_files import StoreFiles
+from training.store_index import StoredVideo, read_places
+from training.store_settings import store_settings
+from training.store_work import Work, plan_work
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's surface."""
+    options = argparse.ArgumentParser(
+        prog="python training/preextract.py",
+        description="Extract the clips of every video once, with Ray Data. Run it again to go on where it stopped.",
+        epilog="Exit status: 0 the store is complete, 1 the run failed or too many videos cannot be used, 2 refused "
+        "before any work, 130 interrupted.",
+    )
+    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
+    data = options.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
+    )
+    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    options.add_argument(
+        "--auto-split",
+        nargs="?",
+        const="0.8,0.1,0.1",
+        metavar="TRAIN,VAL,TEST",
+        help="split by a hash of the identity; shares, 0.8,0.1,0.1 where none are given",
+    )
+    options.add_argument("--store", metavar="DIR|URI", help="where the clips go")
+    options.add_argument("--num-workers", type=int, metavar="N", help="extraction actors; one per CPU by default")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    return options
+
+
+def overrides_of(arguments: argparse.Namespace) -> list[str]:
+    """The command line as `section.key=value` strings, weakest first."""
+    flags = {
+        "dataset.data_root": arguments.data_root,
+        "dataset.manifest": arguments.manifest,
+        "dataset.preprocessing.store": arguments.store,
+    }
+    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
+    folder_only = ["dataset.manifest=null"] if arguments.data_root else []
+    split = [f"dataset.auto_split=[{arguments.auto_split}]"] if arguments.auto_split else []
+    return [*folder_only, *given, *split, *arguments.set]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    try:
+        with redirect_stdout(sys.stderr):  # log records and prints
+            return _preextract(arguments, console)
+    except AuraError as error:
+        return _fail(EXIT_REFUSED, error.detail)
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
+
+
+def _preextract(arguments: argparse.Namespace, console: Console) -> int:
+    config = load_config(arguments.config, overrides=overrides_of(arguments))
+    samples = read_samples(config.dataset)
+    refuse_leaks(samples)
+    files = StoreFiles(config.dataset.preprocessing.store)
+    settings = store_settings(config)
+    places = read_places(files, config, settings)
+    work = plan_work(samples, places, config.dataset.preprocessing.videos_per_file)
+    _announce(work, files, console)
+    if work.groups:
+        setup_logging(config.logging)
+        write_skipped(files, [place.video for place in places])  # a store that cannot be written is told before
+        if not _extract(config, files, work, arguments.num_workers, console):
+            return EXIT_FAILED
+    stored = [place.video for place in read_places(files, config, settings)]
+    return _conclude(files, samples, stored, config.dataset.max_skipped, console)
+
+
+def _announce(work: Work, files: StoreFiles, console: Console) -> None:
+    place = escape(files.location)
+    if work.foreign:
+        console.print(f"[yellow]{place} also holds {work.foreign} videos that this data set does not name[/]")
+    if work.groups:
+        console.print(f"{work.done} videos are in {place} already, {work.total} to extract")
+    else:
+        console.print(f"nothing to do: all {work.done} videos are in {place}")
+
+
+def _extract(config: Config, files: StoreFiles, work: Work, actors: int | None, console: Console) -> bool:
+    """Whether all went well; else it is told."""
+    import ray  # takes seconds, as what follows: bad arguments are told before
+
+    from training.extraction_plan import plan_extractors
+    from training.extraction_progress import ExtractionProgress
+    from training.run import ray_cluster
+    from training.store_extractor import ExtractionError, extract
+
+    with ray_cluster(local=False):
+        plan = plan_extractors(ray.cluster_resources(), actors)  # type: ignore[no-untyped-call]
+        try:
+            with ExtractionProgress(console, work.total) as progress:
+                for report in extract(config, files.location, work.groups, plan):
+                    progress.hear(report)
+        except ExtractionError as error:
+            _fail(EXIT_FAILED, f"extraction failed: {error.detail}; run it again to go on")
+            return False
+    return True
+
+
+def _conclude(
+    files: StoreFiles, samples: Sequence[Sample], stored: Sequence[StoredVideo], most: float, console: Console
+) -> int:
+    """Tell what the store holds; what is wrong with it makes the exit status."""
+    named = {sample.video_id for sample in samples}
+    videos = [video for video in stored if video.video_id in named]
+    write_skipped(files, stored)
+    clips = sum(video.clips for video in videos)
+    console.print(f"{escape(files.location)} holds {clips} clips of {len(videos)} videos")
+    for line in skip_summary(videos):
+        console.print(f"  [yellow]{escape(line)}[/]")
+    problems = [*too_many_skipped(videos, most), *same_media(stored)]
+    return _fail(EXIT_FAILED, "\n".join(problems)) if problems else 0
+
+
+def _fail(status: int, said: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
