@@ -85,7 +85,7 @@ def write_frames(folder: Path, video: tuple[list[Image], float, npt.NDArray[np.i
 @pytest.fixture(scope="module")
 def sandboxed(make_config: Callable[..., Config]) -> Callable[[Path | bytes], Clips]:
     def load(source: Path | bytes) -> Clips:
-        with Sandbox(make_config("dataset.video.temporal_window=4", "dataset.face.size=96")) as sandbox:
+        with Sandbox(make_config("dataset.video.temporal_window=4", "dataset.audio.min_speech=0")) as sandbox:
             return sandbox.load_clips(source)
 
     return load
