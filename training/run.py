@@ -94,14 +94,20 @@ def cluster_plan(config: Config) -> WorkerPlan:
 
 
 @contextmanager
-def ray_cluster(local: bool) -> Iterator[None]:
-    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; always the latter where `local`."""
+def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
+    """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; always the latter where `local`.
+
+    Args:
+        local: start one.
+        cpus: how many CPUs the one that is started counts; None: those of the machine.
+    """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     try:
         with _uninterrupted():
             ray.init(
                 address="local" if local else None,
+                num_cpus=cpus,
                 include_dashboard=False if local else None,
                 log_to_driver=False,
                 logging_level=logging.WARNING,
