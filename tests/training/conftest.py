@@ -10,6 +10,7 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
 from training.manifest import Sample
+from training.rows import EVALUATION, ClipShape, error_row, rows_of
 
 TINY = (
     "model.video.backbone=test_efficientnet",
@@ -75,5 +76,24 @@ def make_clips() -> Callable[..., Clips]:
 def make_sample() -> Callable[..., Sample]:
     def build(video_id: str, label: int = 0, split: Any = "train", path: str = "", **columns: str) -> Sample:
         return Sample(video_id, label, split, path or f"/videos/{video_id}.mp4", columns)
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def make_row(
+    config: Config, make_clip: Callable[..., Clip], make_clips: Callable[..., Clips]
+) -> Callable[..., dict[str, Any]]:
+    """One row of the stream of a run: with `error` that of an unusable video; the further arguments make the clip."""
+
+    def build(
+        video_id: str, label: int = 0, split: str = "train", turn: int = 1, slot: int = 0, error: str = "", **clip: Any
+    ) -> dict[str, Any]:
+        source = {"video_id": video_id, "path": f"/videos/{video_id}.mp4", "label": label, "split": split}
+        source |= {"epoch": turn if split == "train" else EVALUATION, "slot": slot}
+        shape = ClipShape.of(config)
+        if error:
+            return error_row(error, "why", source, shape) | {"turn": turn}
+        return rows_of(make_clips(make_clip(**clip)), source, shape)[0] | {"turn": turn}
 
     return build

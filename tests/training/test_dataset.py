@@ -1,127 +1,69 @@
-from collections.abc import Callable, Iterator
-from pathlib import Path
+"""Samples as path rows, and the actor that makes clip rows of them."""
+
+from collections.abc import Callable, Mapping
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
 from ray.data import DataContext
 
-from aura_model.clips import Clip, Clips
 from aura_model.config import Config
-from aura_model.errors import MediaError
-from training.dataset import EVALUATION, ClipExtractor, EpochExtractor, configure_ray_data, epoch_order
+from training import dataset
+from training.dataset import ClipExtractor, configure_ray_data, path_row
 from training.manifest import Sample
 from training.plan import ExtractorPlan
-from training.rows import Row, to_rows
+from training.rows import EVALUATION, Row, to_rows
 
 
-class FakeSource:
-    """Answers with what was prepared for each path, and remembers the seeds."""
-
-    def __init__(self, answers: dict[str, Clips | Exception]) -> None:
-        self.answers = answers
-        self.seeds: list[int | None] = []
-
-    def load_clips(self, source: Path, *, seed: int | None = None) -> Clips:
-        self.seeds.append(seed)
-        answer = self.answers[str(source)]
-        if isinstance(answer, Exception):
-            raise answer
-        return answer
-
-
-def extract(extractor: ClipExtractor, path: str, epoch: int = EVALUATION, video_id: str = "one") -> Iterator[Row]:
-    batch = {
-        "video_id": np.array([video_id]),
-        "path": np.array([path]),
-        "label": np.array([1]),
-        "epoch": np.array([epoch]),
-    }
-    for columns in extractor(batch):
-        yield from to_rows(columns)
+def test_a_path_row_says_which_file_and_how_it_is_drawn(make_sample: Callable[..., Sample]) -> None:
+    sample = make_sample("a", 1, "val", "s3://bucket/a.mp4", identity="someone")
+    facts = {"video_id": "a", "path": "s3://bucket/a.mp4", "label": 1, "split": "val", "slot": 4}
+    assert path_row(sample, 4) == facts | {"epoch": EVALUATION}
+    assert path_row(sample, 4, epoch=2) == facts | {"epoch": 2}
 
 
 @pytest.fixture
-def clips(make_clip: Callable[..., Clip], make_clips: Callable[..., Clips]) -> Clips:
-    return make_clips(make_clip(0), make_clip(1, audio=False), make_clip(2, video=False))
+def asked(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
+    """The path rows for which rows were wanted; each video has as many clips as its label says."""
+    seen: list[Row] = []
+
+    def rows(source: Mapping[str, Any]) -> list[Row]:
+        seen.append({name: value.item() for name, value in source.items()})
+        return [{**source, "clip": clip} for clip in range(int(source["label"]))]
+
+    monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
+    monkeypatch.setattr(dataset, "row_source", lambda config: rows)
+    return seen
 
 
-def test_each_clip_is_yielded_by_itself(config: Config, clips: Clips) -> None:
-    extractor = ClipExtractor(config.plain(), lambda _: FakeSource({"a.mp4": clips}))
-    batch = {
-        name: np.array([value]) for name, value in [("video_id", "a"), ("path", "a.mp4"), ("label", 0), ("epoch", -1)]
-    }
-    assert [len(columns["clip"]) for columns in extractor(batch)] == [1, 1, 1]
-
-
-@pytest.mark.parametrize(
-    ("answer", "code"),
-    [
-        (MediaError("corrupt_video", "The video stream cannot be decoded."), "corrupt_video"),
-        (MediaError("decode_crashed", "The decoder ended with SIGSEGV."), "decode_crashed"),
-        (FileNotFoundError(2, "No such file", "a.mp4"), "unreadable_file"),
-        (PermissionError(13, "Permission denied", "a.mp4"), "unreadable_file"),
-    ],
-)
-def test_a_bad_file_is_one_row_with_the_error(config: Config, clips: Clips, answer: Exception, code: str) -> None:
-    extractor = ClipExtractor(config.plain(), lambda _: FakeSource({"a.mp4": answer, "b.mp4": clips}))
-    (row,) = extract(extractor, "a.mp4")
-    assert (row["error"], row["video_id"], row["path"], row["label"]) == (code, "one", "a.mp4", 1)
-    assert row["detail"]
-    assert [row["error"] for row in extract(extractor, "b.mp4")] == ["", "", ""]
-
-
-def test_a_fault_of_the_program_is_not_blamed_on_the_file(config: Config) -> None:
-    extractor = ClipExtractor(config.plain(), lambda _: FakeSource({"a.mp4": RuntimeError("a bug")}))
-    with pytest.raises(RuntimeError, match="a bug"):
-        list(extract(extractor, "a.mp4"))
-
-
-def seeds_of(config: Config, clips: Clips, *rows: tuple[str, int]) -> list[int | None]:
-    source = FakeSource({"a.mp4": clips})
-    extractor = ClipExtractor(config.plain(), lambda _: source)
-    for video_id, epoch in rows:
-        list(extract(extractor, "a.mp4", epoch, video_id))
-    return source.seeds
-
-
-def test_training_draws_by_seed_epoch_and_video_and_evaluation_does_not_draw(
-    make_config: Callable[..., Config], clips: Clips
+def test_an_extractor_yields_each_clip_of_each_path_row_by_itself(
+    config: Config, make_sample: Callable[..., Sample], asked: list[Row]
 ) -> None:
-    config, other = make_config(), make_config("seed=1")
-    first, again, next_epoch, next_video, evaluation = seeds_of(
-        config, clips, ("one", 1), ("one", 1), ("one", 2), ("two", 1), ("one", EVALUATION)
-    )
-    assert first == again
-    assert evaluation is None
-    assert len({first, next_epoch, next_video, *seeds_of(other, clips, ("one", 1))}) == 4
+    sources = [path_row(make_sample(name, label), slot) for slot, (name, label) in enumerate([("a", 3), ("b", 1)])]
+    batch = {name: np.array([source[name] for source in sources]) for name in sources[0]}
+    given = [to_rows(columns) for columns in ClipExtractor(config.plain())(batch)]
+    assert [len(rows) for rows in given] == [1, 1, 1, 1]
+    assert [(row["video_id"], row["clip"]) for (row,) in given] == [("a", 0), ("a", 1), ("a", 2), ("b", 0)]
+    assert asked == sources
 
 
-@pytest.mark.parametrize("epoch", [1, 2])
-def test_a_slot_is_a_video_of_the_order_of_the_epoch(
-    config: Config, clips: Clips, make_sample: Callable[..., Sample], monkeypatch: pytest.MonkeyPatch, epoch: int
+def test_an_extractor_decodes_only_when_the_next_clip_is_wanted(
+    config: Config, make_sample: Callable[..., Sample], asked: list[Row]
 ) -> None:
-    samples = [make_sample(str(number), number % 2) for number in range(5)]
-    source = FakeSource(dict.fromkeys([str(sample.path) for sample in samples], clips))
-    monkeypatch.setattr("training.dataset.get_epoch", {"the clock": epoch}.__getitem__)
-    extractor = EpochExtractor(config.plain(), samples, "the clock", lambda _: source)
-    rows = [row for slot in range(5) for columns in extractor({"slot": np.array([slot])}) for row in to_rows(columns)]
-    order = epoch_order(samples, config.seed, epoch)
-    assert [(row["video_id"], row["path"], row["label"]) for row in rows[:: len(clips.clips)]] == [
-        (sample.video_id, str(sample.path), sample.label) for sample in order
-    ]
-    assert {int(row["epoch"]) for row in rows} == {epoch}
-    assert source.seeds == seeds_of(config, clips, *((sample.video_id, epoch) for sample in order))
+    sources = [path_row(make_sample(name, 1), 0) for name in ("a", "b")]
+    given = ClipExtractor(config.plain())({name: np.array([one[name] for one in sources]) for name in sources[0]})
+    next(given)
+    assert [row["video_id"] for row in asked] == ["a"]
 
 
-def test_an_epoch_has_every_sample_once_in_an_order_of_its_own(make_sample: Callable[..., Sample]) -> None:
-    samples = [make_sample(str(number)) for number in range(24)]
-    order = epoch_order(samples, seed=0, epoch=1)
-    assert sorted(order, key=lambda one: int(one.video_id)) == samples
-    assert order == epoch_order(samples, seed=0, epoch=1)
-    assert order != samples
-    assert order != epoch_order(samples, seed=0, epoch=2)
-    assert order != epoch_order(samples, seed=1, epoch=1)
+def test_an_extractor_takes_up_the_configuration(make_config: Callable[..., Config], asked: list[Row]) -> None:
+    config, found = make_config("seed=7"), list[Config]()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(dataset, "row_source", found.append)
+        ClipExtractor(config.plain())
+    assert found == [config]
+    assert asked == []
 
 
 def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from training.rows import ClipShape, Row, clip_from_row, error_row, rows_of, rows_to_clips, to_columns, to_rows
 
-SOURCE: Mapping[str, Any] = {"video_id": "one", "path": "/videos/one.mp4", "label": 1, "epoch": 2}
+SOURCE: Mapping[str, Any] = {
+    "video_id": "one", "path": "/videos/one.mp4", "label": 1, "split": "train", "epoch": 2, "slot": 6,
+}  # fmt: skip
 
 
 @pytest.fixture
@@ -60,14 +62,24 @@ def test_every_row_has_the_same_columns_types_and_shapes(
 def test_rows_say_where_they_come_from(
     make_clip: Callable[..., Clip], make_clips: Callable[..., Clips], shape: ClipShape
 ) -> None:
-    rows = rows_of(make_clips(make_clip(0), make_clip(1, video=False)), SOURCE, shape)
-    assert [
-        (row["video_id"], row["path"], row["label"], row["epoch"], row["clip"], row["track_id"], row["error"])
-        for row in rows
-    ] == [
-        ("one", "/videos/one.mp4", 1, 2, 0, 0, ""),
-        ("one", "/videos/one.mp4", 1, 2, 1, -1, ""),
+    rows = [*rows_of(make_clips(make_clip(0), make_clip(1, video=False)), SOURCE, shape)]
+    rows.append(error_row("corrupt_video", "The stream cannot be decoded.", SOURCE, shape))
+    assert all({name: row[name] for name in SOURCE} == SOURCE for row in rows)
+    assert [(row["clip"], row["track_id"], row["error"], row["detail"]) for row in rows] == [
+        (0, 0, "", ""),
+        (1, -1, "", ""),
+        (-1, -1, "corrupt_video", "The stream cannot be decoded."),
     ]
+
+
+def test_the_facts_of_a_source_may_be_numpy_scalars_and_become_plain(
+    make_clip: Callable[..., Clip], make_clips: Callable[..., Clips], shape: ClipShape
+) -> None:
+    source = {name: np.array([value])[0] for name, value in SOURCE.items()}
+    (row,) = rows_of(make_clips(make_clip()), source, shape)
+    assert {name: (type(row[name]), row[name]) for name in SOURCE} == {
+        name: (type(value), value) for name, value in SOURCE.items()
+    }
 
 
 def test_a_video_without_clips_is_one_error_row_that_keeps_the_facts(

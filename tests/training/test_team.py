@@ -1,6 +1,8 @@
 import json
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,27 @@ def test_equal_shares_need_no_weight() -> None:
     assert step_weights([8], 24, 3) == [1.0]
 
 
+@contextmanager
+def worker(*arguments: str) -> Iterator["subprocess.Popen[str]"]:
+    """A process that does not outlive the block."""
+    with subprocess.Popen([sys.executable, *arguments], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """What one worker alone, and two workers together, left."""
     folder = tmp_path_factory.mktemp("workers")
     script = str(Path(__file__).with_name("two_workers.py"))
     places = [(0, 1), (0, 2), (1, 2)]
-    workers = [
-        subprocess.Popen([sys.executable, script, str(rank), str(size), str(folder)], stderr=subprocess.PIPE, text=True)
-        for rank, size in places
-    ]
-    for worker in workers:
-        _, errors = worker.communicate(timeout=120)
-        assert worker.returncode == 0, errors
+    with ExitStack() as stack:
+        workers = [stack.enter_context(worker(script, str(rank), str(size), str(folder))) for rank, size in places]
+        for one in workers:
+            _, errors = one.communicate(timeout=280)
+            assert one.returncode == 0, errors
     return folder
 
 

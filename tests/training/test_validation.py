@@ -3,7 +3,7 @@ import random
 
 import numpy as np
 import pytest
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from aura_model.analysis import probability
 from training.tally import TrainingError
@@ -34,21 +34,37 @@ def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None
 
 def test_the_result_does_not_depend_on_which_worker_came_first() -> None:
     predictions = [prediction(str(n % 7), n % 7 % 2, math.sin(n), track_id=n % 3) for n in range(50)]
-    shuffled = random.Random(0).sample(predictions, len(predictions))
-    assert validation_metrics(shuffled) == validation_metrics(predictions)
+    metrics = validation_metrics(predictions)
+    shuffled = validation_metrics(random.Random(0).sample(predictions, len(predictions)))
+    for over in ("val", "clip"):
+        plain, other = (
+            {k: v for k, v in one[over].items() if isinstance(v, float | int)} for one in (metrics, shuffled)
+        )
+        assert len(plain) >= 12
+        assert other == pytest.approx(plain, abs=1e-12)
+        assert shuffled[over]["confusion"] == metrics[over]["confusion"]
 
 
-def test_the_auc_is_that_of_the_list_of_videos() -> None:
+def test_the_figures_are_those_of_scikit_learn_over_videos_and_over_clips() -> None:
     rng = np.random.default_rng(0)
-    labels, logits = rng.integers(0, 2, 40), rng.normal(size=40)
+    labels, logits = rng.integers(0, 2, 41), rng.integers(-9, 9, (41, 3)) / 4  # some videos score alike
     metrics = validation_metrics(
         [
-            prediction(str(n), int(label), float(logit))
-            for n, (label, logit) in enumerate(zip(labels, logits, strict=True))
+            prediction(f"{n:02d}", int(labels[n]), float(logit), track_id=None)
+            for n in rng.permutation(41)
+            for logit in logits[n]
         ]
     )
-    assert metrics["val_auc"] == pytest.approx(roc_auc_score(labels, logits))
-    assert metrics["val_clips"] == metrics["val"]["n"] == 40
+    by_video, by_clip = logits.mean(axis=1), logits.reshape(-1)
+    of_clips = labels.repeat(3)
+    assert metrics["val_auc"] == metrics["val"]["auc"] == pytest.approx(roc_auc_score(labels, by_video))
+    assert metrics["val"]["ap"] == pytest.approx(average_precision_score(labels, by_video))
+    assert metrics["val"]["accuracy"] == pytest.approx(accuracy_score(labels, by_video >= 0))
+    assert metrics["clip"]["auc"] == pytest.approx(roc_auc_score(of_clips, by_clip))
+    assert metrics["clip"]["ap"] == pytest.approx(average_precision_score(of_clips, by_clip))
+    assert metrics["clip"]["accuracy"] == pytest.approx(accuracy_score(of_clips, by_clip >= 0))
+    assert (metrics["val"]["n"], metrics["val"]["positives"]) == (41, labels.sum())
+    assert (metrics["clip"]["n"], metrics["clip"]["positives"]) == (123, 3 * labels.sum())
 
 
 @pytest.mark.parametrize(
@@ -62,10 +78,10 @@ def test_the_auc_is_that_of_the_list_of_videos() -> None:
 def test_an_undefined_auc_is_none_with_the_reason(predictions: list[ScoredClip], reason: str) -> None:
     metrics = validation_metrics(predictions)
     assert metrics["val_auc"] is None
-    assert metrics["val"]["undefined"]["auc"] == reason
+    assert metrics["val"]["undefined"]["auc"] == metrics["clip"]["undefined"]["auc"] == reason
 
 
-@pytest.mark.parametrize("logit", [math.nan, math.inf])
+@pytest.mark.parametrize("logit", [math.nan, math.inf, -math.inf])
 def test_a_score_that_is_no_number_fails(logit: float) -> None:
     with pytest.raises(TrainingError) as caught:
         validation_metrics([prediction("a", 1, logit), prediction("b", 0, 0.0)])

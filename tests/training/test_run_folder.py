@@ -1,0 +1,82 @@
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from aura_model.config import Config, load_config
+from training import run_folder
+from training.run_folder import LATEST, RunFolder, RunFolderError
+
+
+@pytest.fixture
+def started(tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> Callable[[int], RunFolder]:
+    """Start a run at the given hour."""
+
+    def start(hour: int) -> RunFolder:
+        class Clock:
+            @staticmethod
+            def now(zone: object) -> datetime:
+                assert zone is UTC
+                return datetime(2026, 3, 4, hour, 5, 6, tzinfo=UTC)
+
+        monkeypatch.setattr(run_folder, "datetime", Clock)
+        return RunFolder.new(tmp_path / "runs", config)
+
+    return start
+
+
+def test_a_new_run_keeps_its_configuration(started: Callable[[int], RunFolder], config: Config, tmp_path: Path) -> None:
+    folder = started(7)
+    assert folder.path.parent == tmp_path / "runs"
+    assert folder.name == folder.path.name
+    assert folder.name.startswith("20260304-070506-")
+    assert load_config(path=folder.config, env={}) == config
+    assert [path.name for path in folder.path.iterdir()] == ["config.yaml"]
+    assert (folder.epochs.parent, folder.skips.parent) == (folder.path, folder.path)
+    assert (folder.epochs.name, folder.skips.name) == ("epochs.jsonl", "skipped.csv")
+
+
+def test_runs_of_one_second_do_not_meet(started: Callable[[int], RunFolder]) -> None:
+    assert len({started(7).path for _ in range(20)}) == 20
+
+
+def test_a_run_is_found_by_its_name_and_the_newest_as_latest(
+    started: Callable[[int], RunFolder], tmp_path: Path
+) -> None:
+    runs = tmp_path / "runs"
+    newest, oldest, middle = started(9), started(7), started(8)
+    for folder in (newest, oldest, middle):
+        assert RunFolder.find(runs, folder.name) == folder
+    assert RunFolder.find(runs, LATEST) == newest
+
+
+def test_a_run_is_found_from_anywhere(
+    started: Callable[[int], RunFolder], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = started(7)
+    monkeypatch.chdir(tmp_path)
+    found = RunFolder.find(Path("runs"), LATEST)
+    assert found == folder
+    assert found.path.is_absolute()
+
+
+@pytest.mark.parametrize("name", [LATEST, "20260304-070506-abcdef", ""])
+def test_without_any_run_none_is_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "runs" / "no_run").mkdir(parents=True)
+    for runs in (tmp_path / "runs", tmp_path / "nothing"):
+        with pytest.raises(RunFolderError) as caught:
+            RunFolder.find(runs, name)
+        assert caught.value.code == "run_missing"
+        assert "there are" not in caught.value.detail
+
+
+@pytest.mark.parametrize("name", ["20260304-07", "other", "../runs", ""])
+def test_an_unknown_run_is_refused_with_the_newest_names(
+    started: Callable[[int], RunFolder], tmp_path: Path, name: str
+) -> None:
+    folders = [started(hour) for hour in (5, 6, 7, 8)]
+    with pytest.raises(RunFolderError) as caught:
+        RunFolder.find(tmp_path / "runs", name)
+    assert repr(name) in caught.value.detail
+    assert [folder.name in caught.value.detail for folder in folders] == [False, True, True, True]

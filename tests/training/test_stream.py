@@ -1,0 +1,135 @@
+"""The order of a run: what comes when, and that nothing but seed and epoch decides it."""
+
+import pickle
+import random
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aura_model.config import Config
+from training import dataset
+from training.manifest import Sample
+from training.rows import Row, to_rows
+from training.stream import Course, CourseExtractor, Place, epoch_order, spans_of
+
+TRAIN, VAL = 7, 3
+PASS = TRAIN + VAL
+
+
+@pytest.fixture
+def make_course(make_sample: Callable[..., Sample]) -> Callable[..., Course]:
+    train = tuple(make_sample(f"t{number}", number % 2) for number in range(TRAIN))
+    val = tuple(make_sample(f"v{number}", number % 2, "val") for number in range(VAL))
+    return lambda first=1, last=4, seed=0: Course(train, val, seed, first, last)
+
+
+def places(course: Course) -> list[Place]:
+    return [course.at(index) for index in range(len(course))]
+
+
+def column(taken: list[Place], name: str) -> list[Any]:
+    return [place.path_row[name] for place in taken]
+
+
+def test_every_epoch_is_each_training_video_once_and_then_each_validation_video_in_order(
+    make_course: Callable[..., Course],
+) -> None:
+    taken = places(make_course(first=2, last=4))
+    assert len(taken) == 3 * PASS
+    for epoch in (2, 3, 4):
+        turn, taken = taken[:PASS], taken[PASS:]
+        train, val = turn[:TRAIN], turn[TRAIN:]
+        assert {place.turn for place in turn} == {epoch}
+        assert sorted(column(train, "video_id")) == [f"t{number}" for number in range(TRAIN)]
+        assert column(val, "video_id") == [f"v{number}" for number in range(VAL)]
+        assert set(column(train, "epoch")) == {epoch}
+        assert set(column(val, "epoch")) == {-1}
+        assert column(turn, "slot") == [*range(TRAIN), *range(VAL)]
+        assert column(turn, "split") == ["train"] * TRAIN + ["val"] * VAL
+
+
+def test_a_place_holds_the_facts_of_its_sample(make_course: Callable[..., Course]) -> None:
+    course = make_course()
+    samples = {sample.video_id: sample for sample in (*course.train, *course.val)}
+    for place in places(course):
+        sample = samples[place.path_row["video_id"]]
+        assert (place.path_row["path"], place.path_row["label"]) == (sample.path, sample.label)
+
+
+@pytest.mark.parametrize("first", [1, 2, 4])
+def test_a_run_that_begins_later_is_the_tail_of_the_whole_run(make_course: Callable[..., Course], first: int) -> None:
+    assert places(make_course(first=first)) == places(make_course())[(first - 1) * PASS :]
+
+
+def test_the_order_follows_from_seed_and_epoch_alone(make_course: Callable[..., Course]) -> None:
+    orders = [tuple(epoch_order(24, seed, epoch)) for seed in (0, 1) for epoch in (1, 2)]
+    assert len({*orders, tuple(range(24))}) == 5
+    before = places(make_course())
+    random.seed(5)
+    np.random.seed(5)  # must not matter
+    epoch_order.cache_clear()
+    assert places(pickle.loads(pickle.dumps(make_course()))) == before  # as Ray sends it
+    assert places(make_course(seed=1)) != before
+
+
+def test_a_longer_run_begins_alike(make_course: Callable[..., Course]) -> None:
+    assert places(make_course(last=9))[: 4 * PASS] == places(make_course(last=4))
+
+
+def test_a_course_counts_the_videos_of_a_pass(make_course: Callable[..., Course]) -> None:
+    assert (make_course().count("train"), make_course().count("val")) == (TRAIN, VAL)
+
+
+@pytest.mark.parametrize(
+    ("count", "most", "spans"),
+    [(1, 1, [(0, 1)]), (3, 8, [(0, 1), (1, 2), (2, 3)]), (3, 3, [(0, 1), (1, 2), (2, 3)]), (5, 2, [(0, 2), (2, 5)])],
+)
+def test_spans_hold_one_place_each_while_there_are_blocks_enough(
+    count: int, most: int, spans: list[tuple[int, int]]
+) -> None:
+    assert [(span["begin"], span["end"]) for span in spans_of(count, most)] == spans
+
+
+@pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 10_000, 123_457])
+def test_spans_cover_all_in_order_and_are_about_equal(count: int) -> None:
+    spans = spans_of(count, 4096)
+    assert len(spans) == min(count, 4096)
+    assert [index for span in spans for index in range(span["begin"], span["end"])] == list(range(count))
+    lengths = {span["end"] - span["begin"] for span in spans}
+    assert max(lengths) - min(lengths) <= 1
+
+
+@pytest.fixture
+def _two_clips_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(path_row: Mapping[str, Any]) -> list[Row]:
+        return [{**path_row, "clip": clip} for clip in range(2)]
+
+    monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
+    monkeypatch.setattr(dataset, "row_source", lambda config: rows)
+
+
+def extracted(course: Course, config: Config, *spans: tuple[int, int]) -> Iterator[Row]:
+    extractor = CourseExtractor(config.plain(), course)
+    for begin, end in spans:
+        for columns in extractor({"begin": np.array([begin]), "end": np.array([end])}):
+            (row,) = to_rows(columns)
+            yield row
+
+
+@pytest.mark.usefixtures("_two_clips_a_video")
+@pytest.mark.parametrize("spans", [[(0, 2 * PASS)], [(0, 3), (3, 12), (12, 2 * PASS)]])
+def test_the_pool_gives_each_clip_of_each_place_one_at_a_time_with_its_turn(
+    config: Config, make_course: Callable[..., Course], spans: list[tuple[int, int]]
+) -> None:
+    course = make_course(last=2)
+    found = [
+        (int(row["turn"]), int(row["slot"]), str(row["video_id"]), int(row["clip"]))
+        for row in extracted(course, config, *spans)
+    ]
+    assert found == [
+        (place.turn, place.path_row["slot"], place.path_row["video_id"], clip)
+        for place in places(course)
+        for clip in range(2)
+    ]
