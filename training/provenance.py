@@ -66,7 +66,7 @@ def describe_checkpoint(path: Path) -> CheckpointFacts:
     debug = path.name == DEBUG_NAME or checkpoint.metrics.get("debug") is True
     trained = checkpoint.epoch > 0
     return CheckpointFacts(
-        name=path.name, sha256=checkpoint.sha256, epoch=checkpoint.epoch, trained=trained, debug=debug
+        name=_storable(path.name), sha256=checkpoint.sha256, epoch=checkpoint.epoch, trained=trained, debug=debug
     )
 
 
@@ -74,7 +74,7 @@ def provenance_of_run(checkpoint: CheckpointFacts, config: Config, split: str, t
     """Of a table that was scored just now."""
     return Provenance(
         checkpoint=checkpoint,
-        data=(config.dataset.manifest or config.dataset.data_root).name,
+        data=_storable((config.dataset.manifest or config.dataset.data_root).name),
         split=split,
         scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
         versions={"aura": __version__, "python": platform.python_version()}
@@ -101,6 +101,11 @@ def digest_of(path: Path) -> str:
     """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _storable(name: str) -> str:
+    """The name of a file, with what UTF-8 cannot hold escaped."""
+    return name.encode(errors="backslashreplace").decode()
 
 
 def _stored(path: Path) -> Provenance | None:

@@ -79,6 +79,12 @@ def test_a_run_names_no_place_on_its_machine(make_config: Callable[..., Config],
     assert "/srv" not in found.model_dump_json()
 
 
+def test_a_name_that_utf8_cannot_hold_is_escaped(save: Callable[..., Path], config: Config, table: Path) -> None:
+    assert describe_checkpoint(save("\udcff.pth")).name == "\\udcff.pth"
+    dataset = config.dataset.model_copy(update={"data_root": Path("/srv/\udcff")})
+    assert provenance_of_run(FACTS, config.model_copy(update={"dataset": dataset}), "test", table).data == "\\udcff"
+
+
 def test_a_manifest_is_named_where_there_is_one(make_config: Callable[..., Config], table: Path) -> None:
     config = make_config("dataset.data_root=/srv/faces", "dataset.manifest=/srv/lists/one.csv")
     assert provenance_of_run(FACTS, config, "val", table).data == "one.csv"
