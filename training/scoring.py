@@ -195,6 +195,11 @@ def thumbnail(frames: npt.NDArray[np.uint8]) -> bytes:
     return data.tobytes()
 
 
+def failure(error: RayError) -> str:
+    """What was raised in an actor, in a sentence: Ray gives the traceback as text, with the exception at its end."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
+
+
 def _rows(samples: Sequence[Sample], config: Config, plan: ScoringPlan) -> Iterator[Row]:
     if not samples:
         return
@@ -203,7 +208,7 @@ def _rows(samples: Sequence[Sample], config: Config, plan: ScoringPlan) -> Itera
     try:
         yield from data.iter_rows()
     except RayError as error:
-        raise ScoringError("failed", _cause(error)) from error
+        raise ScoringError("failed", failure(error)) from error
 
 
 def _scored(clips: Dataset, config: Config, plan: ScorerPlan) -> Dataset:
@@ -227,11 +232,6 @@ def _set_up(data: Dataset, plan: ScoringPlan) -> None:
     data.context.target_max_block_size = BLOCK_BYTES
     data.context.execution_options.preserve_order = True
     data.context.execution_options.resource_limits = ExecutionResources.for_limits(cpu=cpus)
-
-
-def _cause(error: RayError) -> str:
-    """What was raised in an actor, in a sentence: Ray gives the traceback as text, with the exception at its end."""
-    return str(error).strip().splitlines()[-1].strip() or type(error).__name__
 
 
 def _known(score: ClipScore) -> ClipScore:

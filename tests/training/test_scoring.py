@@ -5,6 +5,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
+from ray.exceptions import RayError, RayTaskError
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
@@ -12,7 +13,7 @@ from aura_model.scores import ClipScore
 from training.dataset import path_row
 from training.manifest import Sample
 from training.rows import ClipShape, Columns, Row, error_row, rows_of, to_columns, to_rows
-from training.scoring import ClipScorer, ScoredVideo, group_videos, score_each, thumbnail
+from training.scoring import ClipScorer, ScoredVideo, failure, group_videos, score_each, thumbnail
 
 MakeClip = Callable[..., Clip]
 MakeClips = Callable[..., Clips]
@@ -236,3 +237,21 @@ def test_a_longer_time_of_the_model_counts_for_the_video(score: Score, rows: Row
     (row,) = score(FakeModel(), rows(sample, 0, "invalid_video"))
     (video,) = group_videos([sample], iter([row | {"score_seconds": 0.5}, row | {"score_seconds": 0.25}]))
     assert video.seconds == 0.75
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RayError("The actor died:\n  File x.py\nCheckpointError: cannot read a.pth\n"),
+            "CheckpointError: cannot read a.pth",
+        ),
+        (
+            RayTaskError("score", "Traceback:\n  File x.py\nRuntimeError: CUDA error\n", RuntimeError()),
+            "RuntimeError: CUDA error",
+        ),
+        (RayError(), "RayError"),
+    ],
+)
+def test_a_run_that_failed_says_what_was_raised(error: RayError, said: str) -> None:
+    assert failure(error) == said
