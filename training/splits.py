@@ -19,7 +19,7 @@ def split_by_hash(name: str, shares: Shares) -> Split:
         shares: the expected share of the names in each split; one with the share 0 gets none.
     """
     place = derive_seed("split", name) / 2**64
-    for split, share, end in zip(SPLITS, shares, accumulate(shares), strict=True):
-        if share and place < end:
+    for split, end in zip(SPLITS, accumulate(shares), strict=True):
+        if place < end:
             return split
     return max(zip(shares, SPLITS, strict=True))[1]  # the shares sum to a little less than 1
