@@ -185,6 +185,28 @@ def test_class_weights_scale_the_gradient_of_their_class(make_config: Callable[.
         torch.testing.assert_close(gradient, 0.5 * gradients(plain)[name])
 
 
+def test_labels_are_smoothed(make_config: Callable[..., Config], clips: list[Clip]) -> None:
+    """A certain and right answer costs nothing without smoothing, and something with it."""
+    sure = torch.tensor([-20.0, 20.0])
+    losses = []
+    for share in (0.0, 0.2):
+        student = learner(make_config(f"training.label_smoothing={share}", "training.modality_loss_weight=0"))
+        nn.init.zeros_(student.model.head.weight)
+        student.model.head.bias.data.copy_(sure)
+        losses.append(
+            float(student.step([(to_batch(clips, student._config), torch.ones(4, dtype=torch.int64))], [1.0]))
+        )
+    assert losses == pytest.approx([0.0, 4 * 0.1 * 40], abs=1e-4)
+
+
+def test_weights_decay(make_config: Callable[..., Config], part: Part) -> None:
+    config = make_config("training.learning_rate=0.1", "training.weight_decay=0.5", "training.warmup_steps=0")
+    student = learner(config)
+    before = student.model.head.weight.detach().clone()
+    student.step([part], [0.0])
+    torch.testing.assert_close(student.model.head.weight.detach(), before * (1 - 0.1 * 0.5))
+
+
 # The wrapper
 
 
@@ -387,7 +409,7 @@ def test_mixed_precision_is_for_gpus_only(device: str, bfloat16: bool, expected:
 @pytest.fixture
 def half(make_config: Callable[..., Config]) -> Iterator[Callable[[], Learner]]:
     """Makes learners in float16 with a scaler, which also runs on the CPU."""
-    config = make_config("training.learning_rate=0.01", "training.warmup_steps=0")
+    config = make_config("training.learning_rate=0.01", "training.warmup_steps=0", "training.gradient_clip=0.01")
     with patch("training.learner.amp_type", lambda device: torch.float16):
         yield lambda: learner(config)
 
@@ -396,6 +418,13 @@ def test_float16_learns(half: Callable[[], Learner], part: Part) -> None:
     student = half()
     losses = [float(student.step([part], [1.0])) for _ in range(12)]
     assert losses[-1] < 0.5 * losses[0]
+
+
+def test_float16_clips_the_gradient_after_it_is_unscaled(half: Callable[[], Learner], part: Part) -> None:
+    student = half()
+    student.step([part], [1.0])
+    norms = [gradient.norm() for gradient in gradients(student).values()]
+    assert float(torch.stack(norms).norm()) == pytest.approx(0.01, rel=1e-2)
 
 
 def test_float16_skips_a_step_whose_gradient_overflows(half: Callable[[], Learner], part: Part) -> None:
