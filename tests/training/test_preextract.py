@@ -2,9 +2,12 @@
 
 import csv
 import json
+import os
 import re
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+import signal
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -17,12 +20,12 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from training.manifest import read_samples
 from training.preextract import main, overrides_of, parser
-from training.rows import ClipShape, Row, error_row, rows_of
-from training.store_extractor import GroupExtractor
+from training.rows import ClipShape, Row, error_row, rows_of, to_rows
+from training.store_extractor import ExtractionError, GroupExtractor, Report
 from training.store_files import StoreFiles
 from training.store_index import read_places
 from training.store_settings import store_settings
-from training.store_work import plan_work
+from training.store_work import Group, plan_work
 
 TINY = ("dataset.face.size=64", "dataset.video.temporal_window=2", "dataset.preprocessing.videos_per_file=2")
 Run = Callable[..., tuple[int, str, str]]
@@ -269,3 +272,68 @@ def test_a_folder_that_is_not_there_is_refused(run: Run, tmp_path: Path) -> None
     status, _, err = run(data=("--data-root", str(tmp_path / "nowhere")))
     assert status == 2
     assert "nowhere" in err
+
+
+class NoCluster:
+    """What the command line asks of Ray, in this process; `then` happens when the first group is written."""
+
+    def __init__(self, clips: Clips) -> None:
+        self._clips = clips
+        self.then: Callable[[], object] = lambda: None
+
+    def extract(self, config: Config, location: str, groups: Sequence[Group], plan: Any) -> Iterator[Report]:
+        actor = GroupExtractor(config.plain(), location, lambda config: FakeRows(self._clips, config, (), ()))
+        for group in groups:
+            for columns in actor({"group": np.array([json.dumps([asdict(one) for one in group])])}):
+                yield to_rows(columns)[0]
+            self.then()
+
+
+@pytest.fixture
+def no_cluster(monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Clip], make_clips: Any) -> NoCluster:
+    stand_in = NoCluster(make_clips(make_clip()))
+    monkeypatch.setattr("training.run.ray_cluster", lambda local: nullcontext())
+    monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0, "memory": 2.0**40})
+    monkeypatch.setattr("training.store_extractor.extract", stand_in.extract)
+    return stand_in
+
+
+def test_what_is_missing_is_extracted(run: Run, fill: Fill, no_cluster: NoCluster, tmp_path: Path) -> None:
+    fill(groups=slice(1))
+    (tmp_path / "store" / ".unfinished-1234.tmp").write_bytes(b"half a file of a killed run")
+    status, out, _ = run()
+    assert status == 0
+    assert f"2 videos are in {tmp_path / 'store'} already, 4 to extract" in out
+    assert "4/4 videos, 4 clips, 0 skipped" in out
+    assert "holds 6 clips of 6 videos" in out
+    assert sorted(path.suffix for path in (tmp_path / "store").iterdir()) == [".csv", *[".parquet"] * 3]
+
+
+def test_ctrl_c_keeps_what_is_done(run: Run, no_cluster: NoCluster, tmp_path: Path) -> None:
+    handler = signal.signal(signal.SIGINT, signal.default_int_handler)
+    no_cluster.then = lambda: os.kill(os.getpid(), signal.SIGINT)
+    status, _, err = run()
+    signal.signal(signal.SIGINT, handler)
+    assert status == 130
+    assert "run it again to go on" in err
+    assert len(list((tmp_path / "store").glob("*.parquet"))) == 1
+    no_cluster.then = lambda: None
+    assert "2 videos are in" in run()[1]
+
+
+def test_a_failed_extraction_keeps_what_is_done(run: Run, no_cluster: NoCluster, tmp_path: Path) -> None:
+    def fail() -> None:
+        raise ExtractionError("extraction_failed", "the disk is full")
+
+    no_cluster.then = fail
+    status, _, err = run()
+    assert status == 1
+    assert "extraction failed: the disk is full; run it again to go on" in err
+    assert len(list((tmp_path / "store").glob("*.parquet"))) == 1
+
+
+@pytest.mark.parametrize("workers", ["0", "99"])
+def test_an_impossible_number_of_workers_is_refused(run: Run, no_cluster: NoCluster, workers: str) -> None:
+    status, _, err = run("--num-workers", workers)
+    assert status == 2
+    assert f"{workers} extraction actors on 2 CPUs: use 1 to 32" in err
