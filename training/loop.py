@@ -170,8 +170,8 @@ class Worker:
         """End an epoch: a meeting of all workers, to which the first one brings the checkpoint."""
         self._learner.end_epoch(self._monitor.value(metrics))
         self._monitor.update(metrics)
-        metrics |= {"monitor": self._monitor.state()}
         name = checkpoint_name(metrics["epoch"], auc_of(metrics))
+        metrics |= {"monitor": self._monitor.state(), "stop": self._monitor.stop, "checkpoint": name}
         with TemporaryDirectory() as folder:
             checkpoint = None
             if self._team.rank == 0:
@@ -179,7 +179,7 @@ class Worker:
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics | {SCORE: self._score(metrics)}, checkpoint=checkpoint)
         if self._team.rank == 0:
-            self._post({"kind": "epoch", **metrics, "checkpoint": name})
+            self._post({"kind": "epoch", **metrics})
 
     def _score(self, metrics: dict[str, Any]) -> float:
         value = self._monitor.value(metrics)

@@ -6,7 +6,8 @@ from contextlib import ExitStack, contextmanager
 from rich.console import Console
 
 from aura_model.config import Config
-from training.listeners import Listener
+from aura_model.logging import get_logger
+from training.listeners import Guarded, Listener
 from training.progress import make_view
 from training.run_files import EpochsFile, SkipsFile
 from training.run_folder import RunFolder
@@ -23,7 +24,8 @@ def listening(config: Config, folder: RunFolder, console: Console) -> Iterator[S
     with ExitStack() as stack:
         trackers = make_trackers(config.training.tracking, folder.path, folder.name, parameters(config))
         epochs, skips = EpochsFile(folder.epochs), SkipsFile(folder.skips)
-        listeners = [*trackers, epochs, skips, make_view(console, folder.skips, epochs.epochs)]
+        view = make_view(console, folder.skips, epochs.epochs)
+        listeners = [*trackers, epochs, skips, Guarded(view, "the console", get_logger(__name__).warning)]
         for listener in listeners:
             stack.callback(listener.close)
         yield listeners
