@@ -1,62 +1,72 @@
-import json
+"""A run on Ray Train, without Ray: what it is given, what comes out of it, and how it is told that it failed."""
+
 import os
 import signal
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
-from ray.train import Checkpoint, ControllerError, Result, WorkerGroupError
+from ray.train import Checkpoint, ControllerError, WorkerGroupError
 
 from aura_model.config import Config
 from aura_model.errors import ConfigError
 from training import run
-from training.dataset import UnequalShares
 from training.manifest import Sample
-from training.plan import ExtractorPlan
-from training.run import _cause, _export, _uninterrupted
+from training.plan import ExtractorPlan, WorkerPlan
+from training.run import _cause, _export, _uninterrupted, run_training
 from training.tally import TrainingError
 
-pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning:ray.data.context")  # Ray Data's own settings
-
-METRICS: dict[str, Any] = {
-    "loss": 0.5,
-    "clips_per_second": 1.0,
-    "data_wait_share": 0.1,
-    "skipped": [{"video_id": "a", "path": "a.mp4", "code": "empty_file", "detail": "no bytes"}],
-    "val_skipped": [],
-}
+Kept = tuple[Checkpoint, dict[str, Any]]
 
 
-def kept(folder: Path, epoch: int, auc: float | None) -> tuple[Checkpoint, dict[str, Any]]:
+def kept(folder: Path, epoch: int, score: float, auc: float | None) -> Kept:
+    """A checkpoint as Ray Train keeps it, with what was reported of it."""
     path = folder / f"checkpoint_{epoch}"
     path.mkdir()
-    (path / f"multimodal_v1_epoch{epoch}.pth").write_bytes(f"weights of epoch {epoch}".encode())
-    return Checkpoint.from_directory(path), {"epoch": epoch, "val_auc": auc}
+    (path / f"multimodal_v1_epoch{epoch}_0.5000.pth").write_bytes(f"weights of epoch {epoch}".encode())
+    return Checkpoint.from_directory(path), {"epoch": epoch, "score": score, "val_auc": auc}
+
+
+def ended(*checkpoints: Kept, failure: Any = None) -> Any:
+    return SimpleNamespace(best_checkpoints=list(checkpoints), return_value=failure)
+
+
+NONE = -np.inf
+"""The score of an epoch whose figure is undefined."""
 
 
 @pytest.mark.parametrize(
-    ("aucs", "best", "name"),
+    ("scores", "aucs", "best", "name"),
     [
-        ([0.7, 0.91234, 0.8], 2, "multimodal_best_0.9123.pth"),
-        ([0.9, 0.9, 0.8], 2, "multimodal_best_0.9000.pth"),
-        ([None, 0.1], 2, "multimodal_best_0.1000.pth"),
-        ([None, None], 2, "multimodal_best_nan.pth"),
+        ([0.7, 0.91234, 0.8], [0.7, 0.91234, 0.8], 2, "multimodal_best_0.9123.pth"),
+        ([0.9, 0.9, 0.8], [0.9, 0.9, 0.8], 2, "multimodal_best_0.9000.pth"),
+        ([-0.5, -0.2, -0.4], [0.9, 0.5, 0.8], 2, "multimodal_best_0.5000.pth"),
+        ([0.3, NONE], [0.3, None], 1, "multimodal_best_0.3000.pth"),
+        ([NONE, NONE], [None, None], 2, "multimodal_best_nan.pth"),
     ],
 )
 def test_the_best_checkpoint_is_written_as_one_file(
-    tmp_path: Path, aucs: list[float | None], best: int, name: str
+    tmp_path: Path, scores: list[float], aucs: list[float | None], best: int, name: str
 ) -> None:
-    checkpoints = [kept(tmp_path, epoch, auc) for epoch, auc in enumerate(aucs, start=1)]
-    result = Result(metrics={}, checkpoint=None, error=None, path="", best_checkpoints=checkpoints)  # type: ignore[call-arg]
-    outcome = _export(result, tmp_path / "out", None)
-    assert outcome.checkpoint == tmp_path / "out" / name
-    assert outcome.checkpoint.read_bytes() == f"weights of epoch {best}".encode()
-    assert outcome.metrics["epoch"] == best
-    named = _export(result, tmp_path / "out", tmp_path / "out" / "debug.pth")
-    assert named.checkpoint.read_bytes() == f"weights of epoch {best}".encode()
+    """The best by the monitored figure, of equal ones the latest; in whatever order Ray Train hands them over."""
+    checkpoints = [kept(tmp_path, place + 1, *told) for place, told in enumerate(zip(scores, aucs, strict=True))]
+    for order in (checkpoints, checkpoints[::-1]):
+        outcome = _export(ended(*order), tmp_path / "out", None)
+        assert outcome.checkpoint == tmp_path / "out" / name
+        assert outcome.checkpoint.read_bytes() == f"weights of epoch {best}".encode()
+        assert outcome.metrics["epoch"] == best
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
+
+
+def test_the_file_may_be_named(tmp_path: Path) -> None:
+    target = tmp_path / "named" / "debug.pth"
+    assert _export(ended(kept(tmp_path, 3, 0.5, 0.5)), tmp_path / "out", target).checkpoint == target
+    assert target.read_bytes() == b"weights of epoch 3"
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -75,108 +85,110 @@ def test_a_failed_run_is_told_in_a_sentence(error: Any, code: str, said: str) ->
     assert said in cause.detail
 
 
-@pytest.fixture(autouse=True)
-def configured(monkeypatch: pytest.MonkeyPatch) -> list[ExtractorPlan]:
-    """What Ray Data was configured with; its context would outlive the test."""
-    plans: list[ExtractorPlan] = []
-    monkeypatch.setattr(run, "configure_ray_data", plans.append)
-    return plans
+class Listener:
+    def hear(self, event: Any) -> None:
+        pass
 
-
-@pytest.fixture(autouse=True)
-def _no_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    @contextmanager
-    def no_clock(name: str) -> Iterator[str]:
-        yield name
-
-    monkeypatch.setattr(run, "epoch_clock", no_clock)
-    monkeypatch.setattr(
-        run, "training_dataset", lambda samples, config, extractors, clock: Dataset(samples, extractors, clock)
-    )
-    monkeypatch.setattr(run, "clip_dataset", lambda samples, config, extractors: Dataset(samples, extractors))
-
-
-@dataclass
-class Dataset:
-    """Stands for a Ray data set, which would start a cluster."""
-
-    samples: Sequence[Sample]
-    extractors: ExtractorPlan
-    clock: str = ""
+    def close(self) -> None:
+        pass
 
 
 @pytest.fixture
 def samples(make_sample: Callable[..., Sample]) -> list[Sample]:
-    return [make_sample("a", 0), make_sample("b", 1), make_sample("c", 0, "val")]
+    return [make_sample("a", 0), make_sample("b", 1), make_sample("c", 0, "val"), make_sample("d", 0, "test")]
 
 
-def test_a_run_is_planned_told_and_exported(
-    make_config: Callable[..., Config],
-    samples: list[Sample],
-    configured: list[ExtractorPlan],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.fixture
+def trainers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[Any]:
+    """What was to be fitted; a fit leaves one checkpoint."""
+    fitted: list[Any] = []
+
+    @contextmanager
+    def told(listeners: Any) -> Iterator[Any]:
+        yield ("the board of", *listeners)
+
+    def fit(trainer: Any) -> Any:
+        fitted.append(trainer)
+        return ended(kept(tmp_path, 1, 0.75, 0.75))
+
+    monkeypatch.setattr(run, "told", told)
+    monkeypatch.setattr(run.TorchTrainer, "fit", fit)
+    return fitted
+
+
+def plan(use_gpu: bool = False) -> WorkerPlan:
+    resources = {"CPU": 0.187} | ({"GPU": 1.0} if use_gpu else {})
+    return WorkerPlan(8, use_gpu, resources, ExtractorPlan(2, 0.5, 2**30), ())
+
+
+def test_a_run_is_given_to_ray_train_and_its_checkpoint_exported(
+    make_config: Callable[..., Config], samples: list[Sample], trainers: list[Any], tmp_path: Path
 ) -> None:
-    trainers: list[Any] = []
-    told: list[str] = []
-
-    def fit(trainer: Any) -> Result:
-        trainers.append(trainer)
-        metrics = METRICS | {"epoch": 1, "val_auc": 0.75}
-        for callback in trainer.run_config.callbacks:
-            callback.after_report(None, [metrics], None)
-        return Result(metrics={}, checkpoint=None, error=None, path="", best_checkpoints=[kept(tmp_path, 1, 0.75)])  # type: ignore[call-arg]
-
-    monkeypatch.setattr(run, "_fit", fit)
-    monkeypatch.setattr(run.ray, "cluster_resources", lambda: {"CPU": 2.0, "memory": 2.0**33})
-    config = make_config("training.num_workers=8")
-    outcome = run.run_training(config, samples, tmp_path / "runs", tmp_path / "debug.pth", told.append)
-
+    config, listener = make_config("training.max_failures=5", "training.keep_checkpoints=2"), Listener()
+    target = tmp_path / "debug.pth"
+    outcome = run_training(
+        config, samples, plan(), storage="/storage", name="tuesday", target=target, listeners=[listener]
+    )
     assert outcome.checkpoint.read_bytes() == b"weights of epoch 1"
-    assert [line.split()[0] for line in told] == ["[yellow]8", "epoch", "[yellow]skipped[/]"]
+    assert outcome.metrics["val_auc"] == 0.75
     (trainer,) = trainers
     assert (trainer.scaling_config.num_workers, trainer.scaling_config.use_gpu) == (8, False)
     assert trainer.scaling_config.resources_per_worker == {"CPU": 0.187}
     assert trainer.backend_config.backend == "gloo"
-    failures = trainer.run_config.failure_config
-    assert (failures.max_failures, failures.controller_failure_limit) == (0, run.START_ATTEMPTS)
-    job, train, val = trainer.train_loop_config["job"], trainer.datasets["train"], trainer.datasets["val"]
-    assert job.config == config
-    assert (train.samples, train.clock, val.samples) == (samples[:2], job.clock, samples[2:])
-    assert configured == [train.extractors] == [val.extractors]
-    assert isinstance(trainer.data_config, UnequalShares)
-    (log,) = (tmp_path / "runs").glob("*/epochs.jsonl")
-    assert json.loads(log.read_text())["val_auc"] == 0.75
+    job = trainer.train_loop_config["job"]
+    assert (job.config, job.extractors, job.board) == (config, plan().extractors, ("the board of", listener))
+    assert (job.train, job.val) == (tuple(samples[:2]), (samples[2],))
+    kept_by = trainer.run_config
+    assert (kept_by.name, kept_by.storage_path) == ("tuesday", "/storage")
+    assert (kept_by.failure_config.max_failures, kept_by.failure_config.controller_failure_limit) == (
+        5,
+        run.START_ATTEMPTS,
+    )
+    checkpoints = kept_by.checkpoint_config
+    assert (checkpoints.num_to_keep, checkpoints.checkpoint_score_attribute, checkpoints.checkpoint_score_order) == (
+        2,
+        "score",
+        "max",
+    )
 
 
 def test_gpu_workers_talk_over_nccl_and_agree_over_gloo(
-    make_config: Callable[..., Config], samples: list[Sample], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, samples: list[Sample], trainers: list[Any], tmp_path: Path
 ) -> None:
-    trainers: list[Any] = []
-
-    def fit(trainer: Any) -> None:
-        trainers.append(trainer)
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(run, "_fit", fit)
-    monkeypatch.setattr(run.ray, "cluster_resources", lambda: {"CPU": 64.0, "GPU": 8.0, "memory": 2.0**40})
-    with pytest.raises(KeyboardInterrupt):
-        run.run_training(make_config("training.num_workers=8"), samples, tmp_path / "runs", None, lambda line: None)
+    run_training(config, samples, plan(True), storage="/s", name="n", target=tmp_path / "a.pth", listeners=[])
     (trainer,) = trainers
     assert trainer.scaling_config.use_gpu
     assert trainer.backend_config.backend == "cpu:gloo,cuda:nccl"
-    assert trainer.scaling_config.resources_per_worker == {"CPU": 1.0, "GPU": 1.0}
+    assert trainer.scaling_config.resources_per_worker == {"CPU": 0.187, "GPU": 1.0}
+
+
+def test_what_the_workers_returned_is_the_reason_of_a_failed_run() -> None:
+    trainer: Any = SimpleNamespace(fit=lambda: ended(failure=("too_many_skipped", "3 of 4 videos")))
+    with pytest.raises(TrainingError, match="3 of 4 videos") as caught:
+        run._fit(trainer)
+    assert caught.value.code == "too_many_skipped"
+
+
+@pytest.mark.parametrize("use_gpu", [True, False])
+def test_a_plan_is_made_of_the_running_cluster(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, use_gpu: bool
+) -> None:
+    resources = {"CPU": 8.0, "memory": 2.0**40} | ({"GPU": 3.0} if use_gpu else {})
+    monkeypatch.setattr(run.ray, "cluster_resources", lambda: resources)
+    made = run.cluster_plan(make_config("training.num_workers=3"))
+    assert (made.workers, made.use_gpu) == (3, use_gpu)
+    assert not run.cluster_plan(make_config("training.num_workers=3", "training.device=cpu")).use_gpu
 
 
 class Trainer:
     def __init__(self, ending: BaseException | None) -> None:
         self.ending = ending
 
-    def fit(self) -> str:
+    def fit(self) -> Any:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # as Ray Train sets a handler of its own
         if self.ending:
             raise self.ending
-        return "result"
+        return ended()
 
 
 @pytest.mark.parametrize(
@@ -189,7 +201,7 @@ def test_however_a_run_ends_ctrl_c_is_as_before(
     trainer: Any = Trainer(ending)
     handler = signal.getsignal(signal.SIGINT)
     if error is None:
-        assert run._fit(trainer) == "result"
+        assert run._fit(trainer) == ended()
     else:
         with pytest.raises(error):
             run._fit(trainer)
@@ -200,7 +212,7 @@ def test_a_cluster_is_left_also_when_its_start_fails(monkeypatch: pytest.MonkeyP
     calls: list[Any] = []
 
     def start(**options: Any) -> None:
-        calls.append((options["address"], options["include_dashboard"]))
+        calls.append((options["address"], options["include_dashboard"], options["num_cpus"]))
         raise ConnectionError("no cluster")
 
     monkeypatch.setattr(run.ray, "init", start)
@@ -208,7 +220,16 @@ def test_a_cluster_is_left_also_when_its_start_fails(monkeypatch: pytest.MonkeyP
     for local in (True, False):
         with pytest.raises(ConnectionError), run.ray_cluster(local):
             pass
-    assert calls == [("local", False), "shutdown", (None, None), "shutdown"]
+    with pytest.raises(ConnectionError), run.ray_cluster(local=True, cpus=2):
+        pass
+    assert calls == [
+        ("local", False, None),
+        "shutdown",
+        (None, None, None),
+        "shutdown",
+        ("local", False, 2),
+        "shutdown",
+    ]
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
