@@ -1,0 +1,273 @@
+"""`python training/evaluate.py`: how good a checkpoint is on a split, as figures, a table of scores and a report."""
+
+import argparse
+import json
+import os
+import shlex
+import sys
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import TYPE_CHECKING, get_args
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from aura_model.analysis import Aggregation
+from aura_model.config import Config, load_config
+from aura_model.errors import AuraError, ConfigError
+from aura_model.logging import setup_logging
+from training.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
+from training.html_parts import counted, show, show_range
+from training.manifest import DatasetError, Sample, read_samples
+from training.provenance import CheckpointFacts, Provenance, describe_checkpoint, provenance_of_run, provenance_of_table
+from training.report import FIGURES
+from training.results import REPORT, SKIPPED, Results, write_results
+from training.score_table import VideoLines, read_scores, write_scores
+from training.scored_lines import lines_of
+from training.splits import SPLITS
+from training.thumbnails import FOLDER, Thumbnails, read_thumbnails
+from training.video_progress import VideoProgress
+
+if TYPE_CHECKING:
+    from training.model_facts import ModelFacts
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+EXIT_INTERRUPTED = 130
+TABLE = "predictions.csv"
+SCORING_ONLY = ("data_root", "manifest", "split", "save_csv", "num_workers", "device")
+"""Options that mean nothing where the scores are there already."""
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's surface."""
+    options = argparse.ArgumentParser(
+        prog="python training/evaluate.py",
+        description="Tell how good a checkpoint is on labelled videos, with Ray Data.",
+        epilog="Exit status: 0 evaluated, 1 the run failed or too few videos could be scored, 2 refused before any "
+        "work, 130 interrupted.",
+    )
+    what = options.add_mutually_exclusive_group(required=True)
+    what.add_argument("--checkpoint", type=Path, metavar="FILE", help="the checkpoint to evaluate")
+    what.add_argument(
+        "--from-csv", type=Path, metavar="FILE", help="a table of scores: make results and report again, without Ray"
+    )
+    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
+    data = options.add_mutually_exclusive_group()
+    data.add_argument(
+        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
+    )
+    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    options.add_argument("--split", choices=SPLITS, help="which videos; default test")
+    options.add_argument(
+        "--aggregation", choices=get_args(Aggregation), default="mean", help="how the clips of a face make its score"
+    )
+    options.add_argument(
+        "--group-by", action="append", default=[], metavar="COLUMN", help="figures for each value; repeatable"
+    )
+    options.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="default results")
+    options.add_argument("--save-csv", type=Path, metavar="FILE", help=f"the table of scores; default DIR/{TABLE}")
+    options.add_argument("--num-workers", type=_count, metavar="N", help="actors that cut out clips")
+    options.add_argument("--device", help="auto, cpu or cuda; auto takes every GPU that the cluster has")
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    return options
+
+
+def overrides_of(arguments: argparse.Namespace) -> list[str]:
+    """The command line as `section.key=value` strings, weakest first."""
+    flags = {
+        "dataset.data_root": arguments.data_root,
+        "dataset.manifest": arguments.manifest,
+        "inference.checkpoint": arguments.checkpoint,
+        "inference.device": arguments.device,
+    }
+    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
+    return [*(["dataset.manifest=null"] if arguments.data_root else []), *given, *arguments.set]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
+    try:
+        with redirect_stdout(sys.stderr):  # log records and libraries' prints
+            return (_again if arguments.from_csv else _evaluate)(arguments, console)
+    except AuraError as error:
+        return _fail(EXIT_REFUSED, error.detail)
+    except OSError as error:
+        return _fail(EXIT_FAILED, f"the evaluation failed: {error}")
+    except KeyboardInterrupt:
+        return _fail(EXIT_INTERRUPTED, "interrupted")
+
+
+def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
+    """The samples of a split.
+
+    Raises:
+        DatasetError: there is none.
+    """
+    chosen = [sample for sample in samples if sample.split == split]
+    if not chosen:
+        counts = Counter(sample.split for sample in samples)
+        found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
+        raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
+    return chosen
+
+
+def _again(arguments: argparse.Namespace, console: Console) -> int:
+    """Results and report from a table of scores."""
+    given = [name for name in SCORING_ONLY if getattr(arguments, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} does not go with --from-csv: the scores are there already")
+    config, table = load_config(arguments.config, overrides=overrides_of(arguments)), arguments.from_csv
+    videos = read_scores(table)
+    check_columns([video.columns for video in videos], arguments.group_by)
+    _prepare(arguments.output)
+    provenance = provenance_of_table(table, (table.parent, arguments.output))
+    _tell(console, _judge(arguments, config.seed, videos, provenance, table), arguments.output)
+    return 0
+
+
+def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
+    """Score, then judge the scores."""
+    config = load_config(arguments.config, overrides=overrides_of(arguments))
+    split, table = arguments.split or "test", arguments.save_csv or arguments.output / TABLE
+    samples = samples_of(read_samples(config.dataset), split)
+    check_columns([sample.columns for sample in samples], arguments.group_by)
+    _prepare(arguments.output)
+    if table.is_dir():
+        raise ConfigError(f"--save-csv {table} is a folder")
+    setup_logging(config.logging)
+    checkpoint, model = _read_model(config)
+    from training.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
+
+    pictures = Thumbnails()
+    try:
+        videos = _score(samples, model, arguments, pictures, console)
+    except ScoringError as error:
+        return _fail(EXIT_FAILED, f"the evaluation failed: {error.detail}")
+    write_scores(table, videos)
+    pictures.save(arguments.output / FOLDER)
+    provenance = provenance_of_run(checkpoint, config, split, table)
+    results = _judge(arguments, config.seed, videos, provenance, table)
+    _tell(console, results, arguments.output)
+    return _status(results.evaluation, config, arguments.output)
+
+
+def _prepare(output: Path) -> None:
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--output {output}: {error.strerror}") from None
+
+
+def _read_model(config: Config) -> "tuple[CheckpointFacts, ModelFacts]":
+    """Refuses a checkpoint that cannot be used, and a device that this machine, where it is the cluster, lacks."""
+    from aura_model.device import resolve_device
+    from training.model_facts import read_model_facts
+
+    path = config.inference.checkpoint
+    if path is None:
+        raise ConfigError("inference.checkpoint is null: name the checkpoint to evaluate")
+    checkpoint = describe_checkpoint(path)
+    if "RAY_ADDRESS" not in os.environ:
+        resolve_device(config.inference.device)
+    return checkpoint, read_model_facts(config)
+
+
+def _score(
+    samples: Sequence[Sample],
+    model: "ModelFacts",
+    arguments: argparse.Namespace,
+    pictures: Thumbnails,
+    console: Console,
+) -> list[VideoLines]:
+    from training.run import ray_cluster
+    from training.scoring import score_samples
+
+    console.print(counted(len(samples), "video"))
+    watcher, videos = Console(stderr=True, highlight=False, soft_wrap=True), []
+    with ray_cluster(local=False), VideoProgress(len(samples), watcher) as progress:
+        for scored in score_samples(samples, model.config, model=model, extractors=arguments.num_workers):
+            video = lines_of(scored)
+            if video.clips:
+                score = VideoScore(video, video_logit(video, arguments.aggregation))
+                pictures.add(score, [clip.thumbnail for clip in scored.scored])
+            videos.append(video)
+            progress.advance(failed=bool(video.error))
+    return videos
+
+
+def _judge(
+    arguments: argparse.Namespace, seed: int, videos: Sequence[VideoLines], provenance: Provenance, table: Path
+) -> Results:
+    """Judge the scores and write the results."""
+    evaluation = evaluate(videos, arguments.aggregation, arguments.group_by, seed)
+    worst = [one.video.video_id for one in evaluation.worst]
+    pictures = read_thumbnails((table.parent / FOLDER, arguments.output / FOLDER), worst)
+    results = Results(evaluation, provenance, videos, pictures, _command(arguments, table, seed))
+    write_results(arguments.output, results)
+    return results
+
+
+def _tell(console: Console, results: Results, output: Path) -> None:
+    for warning in results.warnings:
+        console.print(f"[yellow]{escape(warning)}[/]")
+    console.print(_summary(results.evaluation.videos, results.evaluation.clips), soft_wrap=False)
+    console.print(f"wrote {escape(str(output / REPORT))}")
+
+
+def _command(arguments: argparse.Namespace, table: Path, seed: int) -> str:
+    """Makes the report again, in the folder that this command ran in; no path of this machine."""
+    places = ["--from-csv", _portable(table), "--output", _portable(arguments.output)]
+    groups = [word for column in arguments.group_by for word in ("--group-by", column)]
+    settings = ["--aggregation", arguments.aggregation, *groups, *(["--set", f"seed={seed}"] if seed else [])]
+    return shlex.join(["python", "training/evaluate.py", *places, *settings])
+
+
+def _portable(path: Path) -> str:
+    return path.name if path.is_absolute() else str(path)
+
+
+def _summary(videos: Level, clips: Level) -> Table:
+    """At most 80 columns wide."""
+    table = Table(box=box.SIMPLE_HEAD, caption=f"n = {videos.figures['n']} videos, {clips.figures['n']} clips")
+    table.add_column("figure", no_wrap=True)
+    for name in ("per video", "per clip"):
+        table.add_column(name, justify="right", no_wrap=True)
+        table.add_column("95 % interval", max_width=20)
+    for name, (label, _, _) in FIGURES.items():
+        table.add_row(label, *_cells((videos, clips), name))
+    return table
+
+
+def _cells(levels: Iterable[Level], name: str) -> list[str]:
+    pairs = ((level.figures[name], level.intervals[name]) for level in levels)
+    return [cell for value, interval in pairs for cell in (show(value), show_range(interval) or interval.reason)]
+
+
+def _status(evaluation: Evaluation, config: Config, output: Path) -> int:
+    """Fails where too many videos had no score; the files are written all the same."""
+    scored, unusable = evaluation.videos.figures["n"], evaluation.unusable_count
+    if scored and unusable <= config.dataset.max_skipped * (scored + unusable):
+        return 0
+    total = counted(scored + unusable, "video")
+    return _fail(EXIT_FAILED, f"{unusable} of {total} could not be scored: see {output / SKIPPED}")
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
+    return int(text)
+
+
+def _fail(status: int, said: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())
