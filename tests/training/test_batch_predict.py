@@ -266,6 +266,19 @@ def test_a_result_is_replaced_only_when_that_is_asked_for(
     assert cluster.started == 2
 
 
+def test_a_replacement_that_ended_early_goes_on_without_asking_again(
+    predict: Callable[..., int], cluster: Cluster, tmp_path: Path
+) -> None:
+    (tmp_path / "out.jsonl").write_text("earlier\n")
+    cluster.trouble = KeyboardInterrupt()
+    assert predict("--restart") == EXIT_INTERRUPTED
+    assert (tmp_path / "out.jsonl").read_text() == "earlier\n"
+    cluster.trouble = None
+    assert predict() == 0
+    assert cluster.asked[1] == ["stop.mp4", "z.mp4"]
+    assert outcome(tmp_path / "out.jsonl") == ALL
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
