@@ -2,7 +2,6 @@
 
 import logging
 import os
-import shutil
 import signal
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,8 +24,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
-from aura_model.atomic import replacing
-from aura_model.checkpoint import TEMPORARY, checkpoint_name
+from aura_model.checkpoint import checkpoint_name, strip_training
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.board import told
@@ -184,12 +182,8 @@ def _cause(error: TrainingFailedError) -> TrainingError:
 def _export(result: Result, output: Path, target: Path | None) -> Outcome:
     checkpoint, metrics = max(result.best_checkpoints or [], key=_rank)
     path = target or output / checkpoint_name(metrics["epoch"], auc_of(metrics), best=True)
-    with (
-        checkpoint.as_directory() as folder,
-        next(Path(folder).glob("*.pth")).open("rb") as source,
-        replacing(path, TEMPORARY) as file,
-    ):
-        shutil.copyfileobj(source, file)
+    with checkpoint.as_directory() as folder:
+        strip_training(next(Path(folder).glob("*.pth")), path)
     return Outcome(path, metrics)
 
 

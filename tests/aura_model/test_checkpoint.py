@@ -18,7 +18,7 @@ import torch
 from torch import nn
 
 from aura_model.calibration import Calibration
-from aura_model.checkpoint import OPTIONAL, REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint
+from aura_model.checkpoint import OPTIONAL, REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint, strip_training
 from aura_model.config import Config, load_config
 from aura_model.errors import CheckpointError
 
@@ -467,3 +467,26 @@ def test_killed_while_saving_the_file_is_readable_each_time(tmp_path: Path) -> N
 def test_the_configuration_inside_builds_the_same_tree(tmp_path: Path) -> None:
     save(tmp_path / "a.pth")
     assert Config.model_validate(read_checkpoint(tmp_path / "a.pth").config) == CONFIG
+
+
+def test_a_file_for_serving_has_all_but_the_training(tmp_path: Path) -> None:
+    path, served = tmp_path / "a.pth", tmp_path / "b" / "served.pth"
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters())
+    points, calibration = {"balanced": {"threshold": 0.4}}, Calibration(scale=1.5, bias=-0.2)
+    more: dict[str, Any] = {"operating_points": points, "calibration": calibration, "training_state": {"steps": 3}}
+    save_checkpoint(path, model, CONFIG, 4, {"auc": 0.9}, optimizer=optimizer, **more)
+    strip_training(path, served)
+    before, after = read_checkpoint(path), read_checkpoint(served)
+    assert (after.optimizer_state_dict, after.scheduler_state_dict, after.training_state_dict) == (None, None, None)
+    assert (after.epoch, after.metrics, after.config) == (before.epoch, before.metrics, before.config)
+    assert (after.operating_points, after.calibration) == (points, calibration)
+    assert all(torch.equal(after.model_state_dict[name], value) for name, value in before.model_state_dict.items())
+
+
+def test_a_damaged_file_is_not_stripped(tmp_path: Path) -> None:
+    (tmp_path / "a.pth").write_bytes(b"PK\x03\x04 and no more")
+    with pytest.raises(CheckpointError) as caught:
+        strip_training(tmp_path / "a.pth", tmp_path / "b.pth")
+    assert caught.value.code == "checkpoint_damaged"
+    assert not (tmp_path / "b.pth").exists()

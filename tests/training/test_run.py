@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from ray.train import Checkpoint, ControllerError, WorkerGroupError
 
-from aura_model.config import Config
+from aura_model.checkpoint import read_checkpoint, save_checkpoint
+from aura_model.config import Config, load_config
 from aura_model.errors import ConfigError
 from training import run
 from training.manifest import Sample
@@ -27,7 +29,9 @@ def kept(folder: Path, epoch: int, score: float, auc: float | None) -> Kept:
     """A checkpoint as Ray Train keeps it, with what was reported of it."""
     path = folder / f"checkpoint_{epoch}"
     path.mkdir()
-    (path / f"multimodal_v1_epoch{epoch}_0.5000.pth").write_bytes(f"weights of epoch {epoch}".encode())
+    weights = torch.nn.Linear(2, 1)
+    file = path / f"multimodal_v1_epoch{epoch}_0.5000.pth"
+    save_checkpoint(file, weights, load_config(env={}), epoch, {}, optimizer=torch.optim.AdamW(weights.parameters()))
     return Checkpoint.from_directory(path), {"epoch": epoch, "score": score, "val_auc": auc}
 
 
@@ -57,7 +61,8 @@ def test_the_best_checkpoint_is_written_as_one_file(
     for order in (checkpoints, checkpoints[::-1]):
         outcome = _export(ended(*order), tmp_path / "out", None)
         assert outcome.checkpoint == tmp_path / "out" / name
-        assert outcome.checkpoint.read_bytes() == f"weights of epoch {best}".encode()
+        exported = read_checkpoint(outcome.checkpoint)
+        assert (exported.epoch, exported.optimizer_state_dict) == (best, None)
         assert outcome.metrics["epoch"] == best
     assert [path.name for path in (tmp_path / "out").iterdir()] == [name]
 
@@ -65,7 +70,7 @@ def test_the_best_checkpoint_is_written_as_one_file(
 def test_the_file_may_be_named(tmp_path: Path) -> None:
     target = tmp_path / "named" / "debug.pth"
     assert _export(ended(kept(tmp_path, 3, 0.5, 0.5)), tmp_path / "out", target).checkpoint == target
-    assert target.read_bytes() == b"weights of epoch 3"
+    assert read_checkpoint(target).epoch == 3
     assert not (tmp_path / "out").exists()
 
 
@@ -129,7 +134,7 @@ def test_a_run_is_given_to_ray_train_and_its_checkpoint_exported(
     outcome = run_training(
         config, samples, plan(), storage="/storage", name="tuesday", target=target, listeners=[listener]
     )
-    assert outcome.checkpoint.read_bytes() == b"weights of epoch 1"
+    assert read_checkpoint(outcome.checkpoint).epoch == 1
     assert outcome.metrics["val_auc"] == 0.75
     (trainer,) = trainers
     assert (trainer.scaling_config.num_workers, trainer.scaling_config.use_gpu) == (8, False)
