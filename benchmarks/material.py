@@ -14,7 +14,11 @@ from training.manifest import Sample, Split
 from training.run import ray_cluster
 
 MEDIA = Path(__file__).parents[1] / "tests" / "media"
-SOURCES = ("talking_face.mp4", "talking_face_b.mp4")
+SOURCES: dict[Split, tuple[str, str]] = {
+    "train": ("talking_face.mp4", "talking_face_b.mp4"),
+    "val": ("two_faces.mp4", "vp9.webm"),
+}
+"""What is labelled real and what fake."""
 CORES = len(os.sched_getaffinity(0))
 TINY = ("model.video.backbone=test_efficientnet", "model.video.pretrained=false", "model.fusion.hidden_dim=16")
 """A model that costs next to nothing."""
@@ -29,13 +33,13 @@ def settings(*overrides: str) -> Config:
 
 
 def samples(folder: Path, count: int, split: Split = "train") -> list[Sample]:
-    """`count` videos with alternating labels below `folder`: links to the tests' two talking faces."""
+    """`count` videos below `folder`: links to one talking face, labelled real, and to another one, labelled fake."""
     folder.mkdir(parents=True, exist_ok=True)
     made = []
     for number in range(count):
         path = folder / f"{split}{number}.mp4"
         if not path.exists():
-            path.symlink_to(MEDIA / SOURCES[number // 2 % len(SOURCES)])
+            path.symlink_to(MEDIA / SOURCES[split][number % 2])
         made.append(Sample(path.stem, number % 2, split, str(path)))
     return made
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
+from math import ceil
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,9 @@ from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extr
 from training.manifest import Sample, Split
 from training.plan import ExtractorPlan
 from training.rows import Columns, Row, to_columns
+
+STORED_SPAN = 8
+"""Videos of one task where clips are stored: reading one takes about as long as it takes Ray to start a task."""
 
 
 @dataclass(frozen=True)
@@ -88,13 +92,14 @@ def clip_stream(course: Course, config: Config, extractors: ExtractorPlan, worke
     A worker may get more rows than another: Ray Train's own way of sharing drops the remainder instead.
     """
     configure_ray_data(extractors)
-    spans = spans_of(len(course), MAX_BLOCKS)
+    length = STORED_SPAN if config.dataset.preprocessing.mode == "preextracted" else 1
+    spans = spans_of(len(course), length, MAX_BLOCKS)
     sources = ray.data.from_items(spans, override_num_blocks=len(spans))
     rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)
     return rows.streaming_split(workers, equal=False)
 
 
-def spans_of(count: int, most: int) -> list[dict[str, int]]:
-    """`begin` and `end` of at most `most` spans of nearly one length that cover range(`count`)."""
-    bounds = np.linspace(0, count, min(count, most) + 1).astype(int).tolist()
+def spans_of(count: int, length: int, most: int) -> list[dict[str, int]]:
+    """`begin` and `end` of spans of at most `length` that cover range(`count`); of more where `most` are too few."""
+    bounds = np.linspace(0, count, min(ceil(count / length), most) + 1).astype(int).tolist()
     return [{"begin": begin, "end": end} for begin, end in pairwise(bounds)]

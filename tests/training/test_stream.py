@@ -83,18 +83,26 @@ def test_a_course_counts_the_videos_of_a_pass(make_course: Callable[..., Course]
 
 
 @pytest.mark.parametrize(
-    ("count", "most", "spans"),
-    [(1, 1, [(0, 1)]), (3, 8, [(0, 1), (1, 2), (2, 3)]), (3, 3, [(0, 1), (1, 2), (2, 3)]), (5, 2, [(0, 2), (2, 5)])],
+    ("count", "length", "most", "spans"),
+    [
+        (1, 1, 1, [(0, 1)]),
+        (3, 1, 8, [(0, 1), (1, 2), (2, 3)]),
+        (3, 1, 3, [(0, 1), (1, 2), (2, 3)]),
+        (5, 1, 2, [(0, 2), (2, 5)]),
+        (3, 8, 8, [(0, 3)]),
+        (9, 4, 8, [(0, 3), (3, 6), (6, 9)]),
+        (9, 4, 2, [(0, 4), (4, 9)]),
+    ],
 )
-def test_spans_hold_one_place_each_while_there_are_blocks_enough(
-    count: int, most: int, spans: list[tuple[int, int]]
+def test_spans_are_as_long_as_asked_for_while_there_are_blocks_enough(
+    count: int, length: int, most: int, spans: list[tuple[int, int]]
 ) -> None:
-    assert [(span["begin"], span["end"]) for span in spans_of(count, most)] == spans
+    assert [(span["begin"], span["end"]) for span in spans_of(count, length, most)] == spans
 
 
 @pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 10_000, 123_457])
 def test_spans_cover_all_in_order_and_are_about_equal(count: int) -> None:
-    spans = spans_of(count, 4096)
+    spans = spans_of(count, 1, 4096)
     assert len(spans) == min(count, 4096)
     assert [index for span in spans for index in range(span["begin"], span["end"])] == list(range(count))
     lengths = {span["end"] - span["begin"] for span in spans}
