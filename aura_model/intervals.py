@@ -74,7 +74,7 @@ def bootstrap_intervals(
     numbers: dict[Hashable, int] = {}
     members = np.array([numbers.setdefault(cluster, len(numbers)) for cluster in clusters], np.int64)
     if len(numbers) < LEAST_CLUSTERS:
-        reason = f"{len(numbers)} independent samples; an interval needs {LEAST_CLUSTERS}"
+        reason = f"only {len(numbers)} independent samples, and an interval needs {LEAST_CLUSTERS}"
         return dict.fromkeys(FIGURES, Interval(None, None, reason=reason))
     rng, size = np.random.default_rng(seed), max(1, CELLS // len(truth))
     parts = [

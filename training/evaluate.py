@@ -19,6 +19,7 @@ from rich.table import Table
 from aura_model.analysis import Aggregation
 from aura_model.config import Config, load_config
 from aura_model.errors import AuraError, ConfigError
+from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
 from training.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
 from training.html_parts import counted, show, show_range
@@ -246,7 +247,11 @@ def _summary(videos: Level, clips: Level) -> Table:
 
 def _cells(levels: Iterable[Level], name: str) -> list[str]:
     pairs = ((level.figures[name], level.intervals[name]) for level in levels)
-    return [cell for value, interval in pairs for cell in (show(value), show_range(interval) or interval.reason)]
+    return [cell for value, interval in pairs for cell in (show(value), _beside(value, interval))]
+
+
+def _beside(value: float | None, interval: Interval) -> str:
+    return interval.reason if value is None else show_range(interval) or "none"
 
 
 def _status(evaluation: Evaluation, config: Config, output: Path) -> int:

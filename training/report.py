@@ -120,8 +120,9 @@ def _without_interval(level: Level) -> str:
     for name, interval in level.intervals.items():
         if interval.reason and level.figures[name] is not None:
             reasons.setdefault(interval.reason, []).append(FIGURES[name][0])
+    defined = len(FIGURES) - len(level.figures["undefined"])
     return "".join(
-        f" No interval for {'any figure' if len(names) == len(FIGURES) else ', '.join(names)}: {text(reason)}."
+        f" No interval for {'any figure' if len(names) == defined else ', '.join(names)}: {text(reason)}."
         for reason, names in reasons.items()
     )
 

@@ -42,6 +42,13 @@ def test_weighted_ranking_is_that_of_scikit_learn(decimals: int) -> None:
         )
 
 
+def test_one_of_a_hundred_reals_is_one_percent() -> None:
+    labels, probabilities = np.array([0] * 100 + [1, 1]), np.array([0.8, *[0.1] * 99, 0.9, 0.5])
+    weights = np.ones((2, 102))
+    weights[1, 1] = 0  # 99 reals are left
+    assert weighted_figures(labels, probabilities, weights)["tpr_at_1fpr"].tolist() == [1.0, 0.5]
+
+
 @pytest.mark.parametrize(
     ("counts", "undefined"),
     [
@@ -121,7 +128,7 @@ def test_too_few_clusters_have_no_interval(clusters: int) -> None:
     found = bootstrap_intervals(labels, labels / 2, [number // 3 for number in range(3 * clusters)])
     assert set(found) == set(FIGURES)
     assert set(found.values()) == {
-        Interval(None, None, reason=f"{clusters} independent samples; an interval needs {LEAST_CLUSTERS}")
+        Interval(None, None, reason=f"only {clusters} independent samples, and an interval needs {LEAST_CLUSTERS}")
     }
 
 

@@ -166,6 +166,16 @@ def test_no_file_names_the_machine_but_the_tables(scored: Path) -> None:
     assert place in (scored / "predictions.csv").read_text()
 
 
+def test_the_command_in_the_report_names_no_place_of_the_machine(
+    cluster: Cluster, checkpoint: Path, data: Path
+) -> None:
+    places = ["--output", str(data.parent / "out"), "--save-csv", str(data.parent / "deep" / "x.csv")]
+    assert main(["--checkpoint", str(checkpoint), "--manifest", str(data), *places]) == 0
+    page = (data.parent / "out" / "report.html").read_text()
+    assert "--from-csv x.csv --output out " in page
+    assert str(data.parent) not in page
+
+
 def test_the_worst_errors_have_their_pictures_in_the_report(scored: Path) -> None:
     wrong = results(scored)["worst"]
     assert [one["video_id"] for one in wrong[:2]] == ["v8", "v9"]  # 5.5 and -5.5
@@ -203,8 +213,9 @@ def test_the_console_says_why_a_figure_is_missing(
     cluster: Cluster, checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["--checkpoint", str(checkpoint), "--manifest", str(data), "--split", "val"]) == 0
-    row = next(line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("AUC"))
-    assert row.count("no real samples") == 2
+    rows = [line.split() for line in capsys.readouterr().out.splitlines()]
+    assert ["AUC", "\N{EN DASH}", "no", "real", "samples", "\N{EN DASH}", "no", "real", "samples"] in rows
+    assert [row[3] for row in rows if row[:1] == ["Brier"]] == ["none"]
 
 
 @pytest.mark.parametrize(
@@ -249,6 +260,7 @@ def test_the_command_in_the_report_makes_it_again_without_ray(
     folder = data.parent / "results"
     before = {path.name: path.read_bytes() for path in folder.iterdir() if path.is_file()}
     page = (folder / "report.html").read_text()
+    assert "data:image/jpeg" in page
     command = page[page.index("<pre>") + 5 : page.index("</pre>")].replace("&#x27;", "'")
     program, script, *arguments = shlex.split(command)
     assert (program, script) == ("python", "training/evaluate.py")

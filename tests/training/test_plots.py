@@ -125,6 +125,6 @@ def test_two_samples_are_enough(plot: Plot) -> None:
 
 def test_the_users_settings_neither_matter_nor_change() -> None:
     expected = drawn(roc_plot)
-    with mpl.rc_context({"axes.facecolor": "#ff0000", "font.size": 40}):
+    with mpl.rc_context({"axes.linewidth": 7.0, "xtick.major.size": 20.0, "font.size": 40}):
         assert roc_plot(*some()) == expected
         assert mpl.rcParams["font.size"] == 40

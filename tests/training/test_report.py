@@ -222,7 +222,8 @@ def test_text_from_outside_stays_text() -> None:
         ([video("a", 1, error="too_long")], 0, "No video could be scored"),
         ([video("a", 1, 1.0), video("b", 1, -1.0)], 2, "Not drawn: no real samples."),
         ([video("a", 0, 1.0)], 2, "\N{EN DASH} no fake samples"),
-        ([video("a", 0, 1.0), video("b", 1, -1.0)], 4, "No interval for any figure: 2 independent samples"),
+        ([video("a", 0, 1.0)], 2, "No interval for any figure: only 1 independent samples"),
+        ([video("a", 0, 1.0), video("b", 1, -1.0)], 4, "No interval for any figure: only 2 independent samples"),
     ],
 )
 def test_a_poor_table_makes_a_page_that_says_what_is_missing(videos: list[VideoLines], drawn: int, said: str) -> None:
