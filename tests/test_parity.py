@@ -81,7 +81,7 @@ def in_process(way: Way) -> dict[str, Analysis]:
 @pytest.fixture(scope="module")
 def through_ray_data(way: Way, cluster: None) -> dict[str, Analysis]:
     loaded = load_for_inference(way.config.inference.checkpoint, way.config, "cpu")
-    samples = [Sample(name, 0, "test", MEDIA / name) for name in FILES]
+    samples = [Sample(name, 0, "test", str(MEDIA / name)) for name in FILES]
     rows: dict[str, list[Row]] = {name: [] for name in FILES}
     for row in clip_dataset(samples, loaded.config, ExtractorPlan(actors=1, cpus=1.0, memory=2**30)).iter_rows():
         rows[row["video_id"]].append(row)
