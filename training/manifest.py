@@ -123,15 +123,15 @@ def read_manifest(path: Path, shares: Shares | None = None) -> Iterator[Sample]:
     Raises:
         DatasetError: see `read_samples`.
     """
-    readers = {".csv": _csv_rows, ".json": _json_rows}
+    readers = {".csv": csv_rows, ".json": json_rows}
     if path.suffix.lower() not in readers:
         raise DatasetError("manifest_invalid", f"{path}: a manifest is a .csv or a .json file")
     required = [column for column in COLUMNS if column != "split" or shares is None]
     beside = path.absolute().parent
     for where, row in readers[path.suffix.lower()](path, required):
-        cells = {column: _cell(row, column, where) for column in required}
+        cells = {column: cell_of(row, column, where) for column in required}
         place = _existing(beside, cells["path"], where)
-        others = {name: _text(value, name, where) for name, value in row.items() if name and name not in COLUMNS}
+        others = {name: text_of(value, name, where) for name, value in row.items() if name and name not in COLUMNS}
         yield _sample(where, cells, place, others, shares)
 
 
@@ -197,7 +197,7 @@ def _folder_sample(folder: Path, shares: Shares | None) -> Sample:
         raise DatasetError("manifest_invalid", f'{meta} must hold an object with a "label"')
     cells = {"video_id": folder.name, "label": str(content["label"]), "split": folder.parent.name}
     scalars = {name: value for name, value in content.items() if not isinstance(value, list | dict)}
-    others = {name: _text(value, name, str(meta)) for name, value in scalars.items() if name and name not in COLUMNS}
+    others = {name: text_of(value, name, str(meta)) for name, value in scalars.items() if name and name not in COLUMNS}
     return _sample(str(meta), cells, str(_media_of(folder)), others, shares)
 
 
@@ -226,7 +226,7 @@ def _sample(
     return Sample(video_id, _label(cells["label"], where), split, path, columns)
 
 
-def _cell(row: Mapping[str, Any], column: str, where: str) -> str:
+def cell_of(row: Mapping[str, Any], column: str, where: str) -> str:
     value = row.get(column)
     text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not text:
@@ -234,7 +234,7 @@ def _cell(row: Mapping[str, Any], column: str, where: str) -> str:
     return text
 
 
-def _text(value: object, column: str, where: str) -> str:
+def text_of(value: object, column: str, where: str) -> str:
     """A further column as text; empty where there is nothing."""
     if isinstance(value, str):
         return value.strip()
@@ -290,7 +290,7 @@ def _read_text(path: Path, limit: int, code: str = "dataset_missing") -> str:
         return file.read()
 
 
-def _csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     with _opened(path, MAX_MANIFEST_BYTES) as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -316,7 +316,7 @@ def _header(path: Path, cells: Iterable[str], required: Iterable[str]) -> list[s
     return names
 
 
-def _json_rows(path: Path, _required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def json_rows(path: Path, _required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
     content = _parse_json(path, _read_text(path, MAX_MANIFEST_BYTES))
     if not isinstance(content, list):
         raise DatasetError("manifest_invalid", f"{path} must hold a list of objects")

@@ -61,10 +61,30 @@ def plan_workers(num_workers: int, device: Device, cluster_resources: Mapping[st
     if num_workers > cpus * WORKERS_PER_CPU:
         most = floor(cpus * WORKERS_PER_CPU)
         raise PlanError("cpus_missing", f"{num_workers} workers on {cpus:g} CPUs are too many; use at most {most}")
-    per_worker = _round_down(min(1.0, cpus * (1 - DATA_SHARE) / num_workers))
+    per_worker = cpu_share(cpus * (1 - DATA_SHARE), num_workers)
     resources = {"CPU": per_worker} | ({"GPU": 1.0} if use_gpu else {})
-    extractors = _plan_extractors(cpus - num_workers * per_worker, cluster_resources.get("memory", 0.0))
+    extractors = plan_extractors(cpus - num_workers * per_worker, cluster_resources.get("memory", 0.0))
     return WorkerPlan(num_workers, use_gpu, resources, extractors, _warnings(num_workers, per_worker, cpus, use_gpu))
+
+
+def plan_extractors(cpus: float, memory: float, asked: int | None = None) -> ExtractorPlan:
+    """An actor pool within these CPUs and bytes: one actor for each CPU, as far as the memory goes, or as `asked`.
+
+    Raises:
+        PlanError: no CPU at all, or a number of actors that is not 1 to 16 for each CPU.
+    """
+    if cpus <= 0:
+        raise PlanError("cpus_missing", "the cluster has no CPU to cut clips out with")
+    most = max(1, floor(cpus * WORKERS_PER_CPU))
+    if asked is not None and not 1 <= asked <= most:
+        raise PlanError("cpus_missing", f"{asked} extraction actors on {cpus:g} CPUs: use 1 to {most}")
+    actors = asked or max(1, min(floor(cpus), floor(memory / EXTRACTOR_MEMORY)))
+    return ExtractorPlan(actors, cpu_share(cpus, actors), int(min(EXTRACTOR_MEMORY, memory / actors)))
+
+
+def cpu_share(cpus: float, actors: int) -> float:
+    """CPUs for each actor, at most one; rounded down, since Ray counts in ten-thousandths and the sum must fit."""
+    return max(floor(min(1.0, cpus / actors) * 1000) / 1000, 0.001)
 
 
 def _wants_gpu(num_workers: int, device: Device, gpus: float) -> bool:
@@ -77,19 +97,7 @@ def _wants_gpu(num_workers: int, device: Device, gpus: float) -> bool:
     return True
 
 
-def _plan_extractors(cpus: float, memory: float) -> ExtractorPlan:
-    by_cpu = max(1, floor(cpus))
-    by_memory = max(1, floor(memory / EXTRACTOR_MEMORY))
-    actors = min(by_cpu, by_memory)
-    return ExtractorPlan(actors, _round_down(min(1.0, cpus / actors)), int(min(EXTRACTOR_MEMORY, memory / actors)))
-
-
 def _warnings(num_workers: int, per_worker: float, cpus: float, use_gpu: bool) -> tuple[str, ...]:
     if per_worker >= 1 or (use_gpu and per_worker >= 0.5):
         return ()
     return (f"{num_workers} workers share {cpus:g} CPUs, {per_worker:g} each: this works, but it is not faster",)
-
-
-def _round_down(value: float) -> float:
-    """Ray counts resources in ten-thousandths; a sum of rounded-up shares would not fit."""
-    return max(floor(value * 1000) / 1000, 0.001)

@@ -10,12 +10,12 @@ from training.manifest import (
     PREPROCESSED,
     DatasetError,
     Sample,
-    _cell,
-    _csv_rows,
-    _json_rows,
-    _text,
+    cell_of,
+    csv_rows,
     is_uri,
+    json_rows,
     refuse_duplicates,
+    text_of,
 )
 
 NO_LABEL = -1
@@ -75,14 +75,14 @@ def _may_be_video(file: Path) -> bool:
 
 
 def _manifest(path: Path) -> Iterator[Sample]:
-    read = _csv_rows if path.suffix.lower() == ".csv" else _json_rows
+    read = csv_rows if path.suffix.lower() == ".csv" else json_rows
     for where, row in read(path, ["path"]):
         yield _manifest_sample(where, row, path.absolute().parent)
 
 
 def _manifest_sample(where: str, row: Mapping[str, Any], beside: Path) -> Sample:
-    path = _cell(row, "path", where)
-    others = {name: _text(value, name, where) for name, value in row.items() if name}
+    path = cell_of(row, "path", where)
+    others = {name: text_of(value, name, where) for name, value in row.items() if name}
     video_id = others.pop("video_id", "") or path
     del others["path"]
     return _sample(video_id, path if is_uri(path) else str(beside / path), others)

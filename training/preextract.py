@@ -110,17 +110,18 @@ def _extract(config: Config, files: StoreFiles, work: Work, actors: int | None, 
     """Whether all went well; else it is told."""
     import ray  # takes seconds, as what follows: bad arguments are told before
 
-    from training.extraction_plan import plan_extractors
-    from training.extraction_progress import ExtractionProgress
+    from training.plan import plan_extractors
     from training.run import ray_cluster
     from training.store_extractor import ExtractionError, extract
+    from training.video_progress import VideoProgress
 
     with ray_cluster(local=False):
-        plan = plan_extractors(ray.cluster_resources(), actors)  # type: ignore[no-untyped-call]
+        resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+        plan = plan_extractors(resources.get("CPU", 0.0), resources.get("memory", 0.0), actors)
         try:
-            with ExtractionProgress(console, work.total) as progress:
+            with VideoProgress(work.total, console) as progress:
                 for report in extract(config, files.location, work.groups, plan):
-                    progress.hear(report)
+                    progress.advance(failed=bool(report["code"]))
         except ExtractionError as error:
             _fail(EXIT_FAILED, f"extraction failed: {error.detail}; run it again to go on")
             return False

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import floor
 
 from aura_model.config import Device
-from training.plan import EXTRACTOR_MEMORY, WORKERS_PER_CPU, ExtractorPlan, PlanError
+from training.plan import ExtractorPlan, PlanError, cpu_share, plan_extractors
 
 CPU_SHARE = 0.5
 """Of the CPUs, for the model where it runs on them: a clip costs about as much to score as to cut out."""
@@ -58,7 +58,7 @@ def plan_scoring(cluster_resources: Mapping[str, float], device: Device, extract
     gpus = _gpus(device, cluster_resources.get("GPU", 0.0))
     scorers = _plan_gpu_scorers(gpus, cpus, memory) if gpus else _plan_cpu_scorers(cpus, memory)
     left = cpus - scorers.actors * scorers.cpus
-    return ScoringPlan(_plan_extractors(extractors, left, memory - scorers.actors * scorers.memory), scorers)
+    return ScoringPlan(plan_extractors(left, memory - scorers.actors * scorers.memory, extractors), scorers)
 
 
 def _gpus(device: Device, gpus: float) -> int:
@@ -68,30 +68,17 @@ def _gpus(device: Device, gpus: float) -> int:
 
 
 def _plan_gpu_scorers(gpus: int, cpus: float, memory: float) -> ScorerPlan:
-    return ScorerPlan(gpus, _share(cpus * GPU_CPU_SHARE, gpus), 1, _bytes(SCORER_MEMORY, memory / 2, gpus))
+    return ScorerPlan(gpus, cpu_share(cpus * GPU_CPU_SHARE, gpus), 1, _bytes(SCORER_MEMORY, memory / 2, gpus))
 
 
 def _plan_cpu_scorers(cpus: float, memory: float) -> ScorerPlan:
     actors = _count(cpus * CPU_SHARE, memory / 2, SCORER_MEMORY)
-    return ScorerPlan(actors, _share(cpus * CPU_SHARE, actors), 0, _bytes(SCORER_MEMORY, memory / 2, actors))
-
-
-def _plan_extractors(asked: int | None, cpus: float, memory: float) -> ExtractorPlan:
-    if asked is not None and asked > cpus * WORKERS_PER_CPU:
-        most = floor(cpus * WORKERS_PER_CPU)
-        raise PlanError("cpus_missing", f"{asked} extraction actors on {cpus:g} CPUs are too many; use at most {most}")
-    actors = asked or _count(cpus, memory, EXTRACTOR_MEMORY)
-    return ExtractorPlan(actors, _share(cpus, actors), _bytes(EXTRACTOR_MEMORY, memory, actors))
+    return ScorerPlan(actors, cpu_share(cpus * CPU_SHARE, actors), 0, _bytes(SCORER_MEMORY, memory / 2, actors))
 
 
 def _count(cpus: float, memory: float, each: int) -> int:
     """As many actors of one CPU and `each` bytes as fit, at least one."""
     return max(1, min(floor(cpus), floor(memory / each)))
-
-
-def _share(cpus: float, actors: int) -> float:
-    """CPUs per actor, at most one; Ray counts in ten-thousandths, and a sum of rounded-up shares would not fit."""
-    return max(floor(min(1.0, cpus / actors) * 1000) / 1000, 0.001)
 
 
 def _bytes(need: int, memory: float, actors: int) -> int:

@@ -84,9 +84,7 @@ class GroupExtractor:
 
 
 def extract(config: Config, location: str, groups: Sequence[Group], plan: ExtractorPlan) -> Iterator[Report]:
-    """Extract the groups on the running Ray cluster, and yield a report on each video in no order.
-
-    A report may come twice, where an actor died and its group was done again.
+    """Extract the groups on the running Ray cluster, and yield a report on each video, in no order.
 
     Raises:
         ExtractionError: the store cannot be written, or the actors die again and again.
@@ -101,8 +99,12 @@ def extract(config: Config, location: str, groups: Sequence[Group], plan: Extrac
         memory=plan.memory,
     )
     _set_up(reports.context, plan)
+    told = set[str]()  # a report comes again where an actor died and its group was done anew
     try:
-        yield from reports.iter_rows()
+        for report in reports.iter_rows():
+            if report["video_id"] not in told:
+                told.add(report["video_id"])
+                yield report
     except RayError as error:
         raise ExtractionError("extraction_failed", str(error).strip().splitlines()[-1].strip()) from error
 

@@ -12,7 +12,7 @@ LINE_SECONDS = 10.0
 
 
 class VideoProgress:
-    """Counts videos, and those without an answer. A context manager."""
+    """Counts videos, and the unusable ones among them. A context manager."""
 
     def __init__(self, total: int, console: Console, clock: Callable[[], float] = time.monotonic) -> None:
         self._total = total
@@ -25,7 +25,7 @@ class VideoProgress:
             TextColumn("videos"),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[rate]:.2f} videos/s  {task.fields[errors]} without an answer  left"),
+            TextColumn("{task.fields[rate]:.2f} videos/s  {task.fields[errors]} unusable  left"),
             TimeRemainingColumn(),
             console=console,
             disable=not console.is_terminal,
@@ -41,7 +41,7 @@ class VideoProgress:
         self._bars.stop()
 
     def advance(self, *, failed: bool) -> None:
-        """One more video is done; `failed`: without an answer."""
+        """One more video is done; `failed`: it is unusable."""
         self._first = min(self._first, self._clock())
         self._done += 1
         self._errors += failed
@@ -55,5 +55,5 @@ class VideoProgress:
         return (self._done - 1) / max(self._clock() - self._first, 1e-9)
 
     def _line(self) -> str:
-        rate, said = self._rate(), f"{self._done} of {self._total} videos, {self._errors} without an answer"
+        rate, said = self._rate(), f"{self._done} of {self._total} videos, {self._errors} unusable"
         return f"{said}, {rate:.2f} videos/s, {(self._total - self._done) / rate:.0f} s left" if rate else said

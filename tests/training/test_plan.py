@@ -3,7 +3,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from aura_model.config import Device
-from training.plan import EXTRACTOR_MEMORY, WORKERS_PER_CPU, PlanError, WorkerPlan, plan_workers
+from training.plan import EXTRACTOR_MEMORY, WORKERS_PER_CPU, PlanError, WorkerPlan, plan_extractors, plan_workers
 
 GIB = 1024**3
 
@@ -85,3 +85,36 @@ def test_far_too_many_workers_are_refused(workers: int, cpus: int) -> None:
     with pytest.raises(PlanError, match=f"use at most {16 * cpus}$") as error:
         plan_workers(workers, "cpu", {"CPU": cpus, "memory": 16 * GIB})
     assert error.value.code == "cpus_missing"
+
+
+PLENTY = 64 * EXTRACTOR_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("cpus", "memory", "asked", "actors", "share"),
+    [
+        (8.0, PLENTY, None, 8, 1.0),
+        (2.5, PLENTY, None, 2, 1.0),
+        (0.5, PLENTY, None, 1, 0.5),
+        (8.0, 3 * EXTRACTOR_MEMORY, None, 3, 1.0),
+        (8.0, 0, None, 1, 1.0),
+        (8.0, PLENTY, 2, 2, 1.0),
+        (2.0, PLENTY, 3, 3, 0.666),
+    ],
+)
+def test_extractors_fit_what_they_are_given(
+    cpus: float, memory: float, asked: int | None, actors: int, share: float
+) -> None:
+    plan = plan_extractors(cpus, memory, asked)
+    assert (plan.actors, plan.cpus) == (actors, share)
+    assert plan.actors * plan.cpus <= cpus
+    assert plan.actors * plan.memory <= memory
+    assert plan.memory <= EXTRACTOR_MEMORY
+
+
+@pytest.mark.parametrize(
+    ("cpus", "asked", "said"), [(0.0, None, "no CPU"), (2.0, 0, "1 to 32"), (2.0, 33, "1 to 32"), (2.0, -1, "1 to 32")]
+)
+def test_an_impossible_number_of_extractors_is_refused(cpus: float, asked: int | None, said: str) -> None:
+    with pytest.raises(PlanError, match=said):
+        plan_extractors(cpus, PLENTY, asked)

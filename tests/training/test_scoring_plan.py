@@ -104,7 +104,7 @@ def test_extractors_that_are_asked_for_share_what_is_left(asked: int, cpus: floa
             {"CPU": 4.0, "memory": 64.0 * GIB},
             33,
             "cpus_missing",
-            "33 extraction actors on 2 CPUs are too many; use at most 32",
+            "33 extraction actors on 2 CPUs: use 1 to 32",
         ),
     ],
 )
