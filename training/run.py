@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import ray
@@ -39,6 +40,15 @@ START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""
 RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
 """Ray Train collects reports at the health-check interval, in seconds."""
+
+
+CHATTERING = MappingProxyType(
+    {
+        "ray.data._internal.progress": logging.ERROR,
+        "ray.data._internal.execution.streaming_executor": logging.WARNING,
+    }
+)
+"""Loggers of Ray Data that tell users what Aura tells them in its own way, and what they may say."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +111,8 @@ def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
     """
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
+    for name, level in CHATTERING.items():
+        logging.getLogger(name).setLevel(level)
     try:
         with _uninterrupted():
             ray.init(
