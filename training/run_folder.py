@@ -1,6 +1,5 @@
 """The folder of one training run: its configuration, and how a later command finds it again."""
 
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,7 +28,8 @@ class RunFolder:
     @classmethod
     def new(cls, runs: Path, config: Config) -> "RunFolder":
         """Make the folder of a new run below `runs`, and keep its configuration there."""
-        folder = cls(runs.resolve() / f"{datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(3)}")
+        folder = cls(runs.resolve() / f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}")
+        folder.path.mkdir(parents=True)
         with replacing(folder.config, ".config-") as file:
             file.write(yaml.safe_dump(config.plain(), sort_keys=False).encode())
         return folder

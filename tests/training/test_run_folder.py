@@ -37,8 +37,16 @@ def test_a_new_run_keeps_its_configuration(started: Callable[[int], RunFolder], 
     assert (folder.epochs.name, folder.skips.name) == ("epochs.jsonl", "skipped.csv")
 
 
-def test_runs_of_one_second_do_not_meet(started: Callable[[int], RunFolder]) -> None:
-    assert len({started(7).path for _ in range(20)}) == 20
+def test_runs_of_one_second_stay_apart_and_in_order(tmp_path: Path, config: Config) -> None:
+    names = [RunFolder.new(tmp_path / "runs", config).name for _ in range(5)]
+    assert sorted(set(names)) == names
+    assert RunFolder.find(tmp_path / "runs", LATEST).name == names[-1]
+
+
+def test_two_runs_never_share_a_folder(started: Callable[[int], RunFolder]) -> None:
+    started(7)
+    with pytest.raises(FileExistsError):
+        started(7)
 
 
 def test_a_run_is_found_by_its_name_and_the_newest_as_latest(
