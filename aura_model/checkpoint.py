@@ -57,7 +57,7 @@ class Checkpoint:
     """Named thresholds and the error rates measured at them."""
     calibration: Calibration | None
     training_state_dict: Mapping[str, Any] | None
-    """What an exact resume needs besides, see `training.learner`; None in a file that is only served."""
+    """What an exact resume needs besides, see `training.optim.learner`; None in a file that is only served."""
     sha256: str
     """Of the file, hexadecimal."""
 

@@ -18,10 +18,10 @@ from typing import Any
 from material import TINY, local_ray, samples, save, settings, show
 
 from aura_model.config import Config
-from training.manifest import Sample
+from training.data.manifest import Sample
 from training.plan import plan_workers
 from training.run import run_training
-from training.run_files import EpochsFile, SkipsFile
+from training.watch.run_files import EpochsFile, SkipsFile
 
 SIDECARS = frozenset({".csv", ".json", ".md", ".txt"})
 

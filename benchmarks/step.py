@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from aura_model.batch import Batch
 from aura_model.config import Config
 from aura_model.device import resolve_device
-from training.learner import Learner
+from training.optim.learner import Learner
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "T4": 65e12}
 """Dense half-precision peak of data-centre GPUs, floating-point operations per second, by the makers' data sheets."""

@@ -31,12 +31,12 @@ from torch.utils.data import DataLoader, DistributedSampler
 from aura_model.batch import Batch
 from aura_model.config import Config
 from training.batches import Part
-from training.learner import Learner
-from training.listeners import Event
-from training.manifest import Sample
+from training.data.manifest import Sample
+from training.optim.learner import Learner
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan, WorkerPlan
 from training.run import run_training
 from training.tally import resident_bytes
+from training.watch.listeners import Event
 
 SMALL = ("dataset.face.size=128", "dataset.video.temporal_window=4", "training.warmup_steps=0")
 PORT = 29517

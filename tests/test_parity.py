@@ -19,8 +19,8 @@ from aura_model.model import MultimodalModel, load_for_inference
 from aura_model.predictor import Predictor
 from aura_model.scoring import Scorer
 from deployments.app import AppArgs, build
+from training.data.manifest import Sample
 from training.dataset import clip_dataset
-from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.rows import Row, rows_to_clips
 

@@ -14,12 +14,12 @@ from rich.markup import escape
 from aura_model.config import load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
-from training.manifest import Sample
-from training.model_facts import ModelFacts, read_model_facts
-from training.prediction_inputs import find_inputs
-from training.prediction_journal import Journal, JournalHeader, journal_path, open_journal
-from training.predictions import PredictionRow, check_output, prediction_row, write_predictions
-from training.video_progress import VideoProgress
+from training.data.manifest import Sample
+from training.prediction.inputs import find_inputs
+from training.prediction.journal import Journal, JournalHeader, journal_path, open_journal
+from training.prediction.model_facts import ModelFacts, read_model_facts
+from training.prediction.rows import PredictionRow, check_output, prediction_row, write_predictions
+from training.watch.video_progress import VideoProgress
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -82,7 +82,7 @@ def _batch_predict(arguments: argparse.Namespace, console: Console) -> int:
     model = read_model_facts(config)
     if not model.info.trained:
         console.print("[yellow]no checkpoint is set: an untrained model answers, and each verdict is uncertain[/]")
-    from training.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
+    from training.prediction.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
 
     with open_journal(arguments.output, JournalHeader.of(model), restart=arguments.restart) as journal:
         try:
@@ -114,8 +114,8 @@ def _predict_missing(
     console.print(f"{len(samples)} videos" + (f", {done} of them done before" if done else ""))
     if not missing:
         return
+    from training.prediction.scoring import score_samples
     from training.run import ray_cluster
-    from training.scoring import score_samples
 
     with ray_cluster(local=False), VideoProgress(len(missing), console) as progress:
         for video in score_samples(missing, model.config, model=model, extractors=extractors):

@@ -8,8 +8,8 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 
 from aura_model.config import Config, parse_config
 from aura_model.logging import setup_logging
+from training.data.manifest import Sample
 from training.extraction import row_source
-from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.rows import EVALUATION, Columns, Row, to_columns, to_rows
 

@@ -21,20 +21,26 @@ from aura_model.config import Config, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
-from training.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
-from training.html_parts import counted, show, show_range
-from training.manifest import DatasetError, Sample, read_samples
-from training.provenance import CheckpointFacts, Provenance, describe_checkpoint, provenance_of_run, provenance_of_table
-from training.report import FIGURES
-from training.results import REPORT, SKIPPED, Results, write_results
-from training.score_table import VideoLines, read_scores, write_scores
-from training.scored_lines import lines_of
-from training.splits import SPLITS
-from training.thumbnails import FOLDER, Thumbnails, read_thumbnails
-from training.video_progress import VideoProgress
+from training.data.manifest import DatasetError, Sample, read_samples
+from training.data.splits import SPLITS
+from training.evaluation.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
+from training.evaluation.html_parts import counted, show, show_range
+from training.evaluation.provenance import (
+    CheckpointFacts,
+    Provenance,
+    describe_checkpoint,
+    provenance_of_run,
+    provenance_of_table,
+)
+from training.evaluation.report import FIGURES
+from training.evaluation.results import REPORT, SKIPPED, Results, write_results
+from training.evaluation.score_table import VideoLines, read_scores, write_scores
+from training.evaluation.scored_lines import lines_of
+from training.evaluation.thumbnails import FOLDER, Thumbnails, read_thumbnails
+from training.watch.video_progress import VideoProgress
 
 if TYPE_CHECKING:
-    from training.model_facts import ModelFacts
+    from training.prediction.model_facts import ModelFacts
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -143,7 +149,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
         raise ConfigError(f"--save-csv {table} is a folder")
     setup_logging(config.logging)
     checkpoint, model = _read_model(config)
-    from training.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
+    from training.prediction.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
 
     pictures = Thumbnails()
     try:
@@ -168,7 +174,7 @@ def _prepare(output: Path) -> None:
 def _read_model(config: Config) -> "tuple[CheckpointFacts, ModelFacts]":
     """Refuses a checkpoint that cannot be used, and a device that this machine, where it is the cluster, lacks."""
     from aura_model.device import resolve_device
-    from training.model_facts import read_model_facts
+    from training.prediction.model_facts import read_model_facts
 
     path = config.inference.checkpoint
     if path is None:
@@ -186,8 +192,8 @@ def _score(
     pictures: Thumbnails,
     console: Console,
 ) -> list[VideoLines]:
+    from training.prediction.scoring import score_samples
     from training.run import ray_cluster
-    from training.scoring import score_samples
 
     console.print(counted(len(samples), "video"))
     watcher, videos = Console(stderr=True, highlight=False, soft_wrap=True), []

@@ -9,9 +9,9 @@ from aura_model.config import Config
 from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
 from aura_model.seeds import derive_seed
-from training.media_source import open_media_source
+from training.data.media_source import open_media_source
 from training.rows import EVALUATION, ClipShape, Row, error_row, rows_of
-from training.store import ClipStore
+from training.store.clip_store import ClipStore
 
 RowSource = Callable[[Mapping[str, Any]], list[Row]]
 """A path row to the rows of its clips, or to one row with `error` set."""

@@ -15,9 +15,9 @@ from rich.markup import escape
 from aura_model.config import Config, Device, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
-from training.debugset import debug_samples, make_debug_set
-from training.leakage import refuse_leaks
-from training.manifest import DatasetError, Sample, check_samples, read_samples, warnings
+from training.data.debugset import debug_samples, make_debug_set
+from training.data.leakage import refuse_leaks
+from training.data.manifest import DatasetError, Sample, check_samples, read_samples, warnings
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder
 
@@ -110,7 +110,7 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
     console.print(f"{_count(samples, 'train')} training and {_count(samples, 'val')} validation videos")
     from training.run import cluster_plan, ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
     from training.tally import TrainingError
-    from training.watch import listening
+    from training.watch.listening import listening
 
     setup_logging(config.logging)
     target = config.training.output / "debug.pth" if arguments.debug else None
@@ -164,7 +164,7 @@ def _all_samples(config: Config, given: bool) -> list[Sample]:
         return read_samples(config.dataset)
     if given:
         raise ConfigError("a store of clips names its own videos: leave out --data-root and --manifest")
-    from training.store import ClipStore  # brings Arrow
+    from training.store.clip_store import ClipStore  # brings Arrow
 
     return ClipStore(preprocessing.store, config).samples()
 

@@ -23,17 +23,17 @@ from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.seeds import derive_seed
 from training.batches import Part, Parts, worker_parts
-from training.board import Board
-from training.learner import Learner
-from training.manifest import Sample, Split
-from training.monitor import Monitor
-from training.objective import class_weights
+from training.data.manifest import Sample, Split
+from training.optim.learner import Learner
+from training.optim.monitor import Monitor
+from training.optim.objective import class_weights
 from training.plan import ExtractorPlan
 from training.stream import Course, clip_stream
 from training.sweep import Sweep
 from training.tally import check_skipped, joined, training_metrics
 from training.team import Team, step_weights
 from training.validation import ScoredClip, auc_of, validation_metrics
+from training.watch.board import Board
 
 SCORE = "score"
 """The reported figure by which checkpoints are kept: the monitored one, the higher the better."""

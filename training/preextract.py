@@ -13,13 +13,13 @@ from rich.markup import escape
 from aura_model.config import Config, load_config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
-from training.leakage import refuse_leaks
-from training.manifest import Sample, read_samples
-from training.store_check import same_media, skip_summary, too_many_skipped, write_skipped
-from training.store_files import StoreFiles
-from training.store_index import StoredVideo, read_places
-from training.store_settings import store_settings
-from training.store_work import Work, plan_work
+from training.data.leakage import refuse_leaks
+from training.data.manifest import Sample, read_samples
+from training.store.check import same_media, skip_summary, too_many_skipped, write_skipped
+from training.store.files import StoreFiles
+from training.store.index import StoredVideo, read_places
+from training.store.settings import store_settings
+from training.store.work import Work, plan_work
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -112,8 +112,8 @@ def _extract(config: Config, files: StoreFiles, work: Work, actors: int | None, 
 
     from training.plan import plan_extractors
     from training.run import ray_cluster
-    from training.store_extractor import ExtractionError, extract
-    from training.video_progress import VideoProgress
+    from training.store.extractor import ExtractionError, extract
+    from training.watch.video_progress import VideoProgress
 
     with ray_cluster(local=False):
         resources = ray.cluster_resources()  # type: ignore[no-untyped-call]

@@ -28,13 +28,13 @@ from ray.train.torch import TorchConfig, TorchTrainer
 from aura_model.checkpoint import checkpoint_name, strip_training
 from aura_model.config import Config
 from aura_model.errors import AuraError
-from training.board import told
-from training.listeners import Listener
+from training.data.manifest import Sample
 from training.loop import SCORE, Failure, Job, train_worker
-from training.manifest import Sample
 from training.plan import WorkerPlan, plan_workers
 from training.tally import TrainingError
 from training.validation import auc_of
+from training.watch.board import told
+from training.watch.listeners import Listener
 
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""

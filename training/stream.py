@@ -17,8 +17,8 @@ from ray.data import DataIterator
 
 from aura_model.config import Config
 from aura_model.seeds import derive_seed
+from training.data.manifest import Sample, Split
 from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
-from training.manifest import Sample, Split
 from training.plan import ExtractorPlan
 from training.rows import Columns, Row, to_columns
 

@@ -9,7 +9,7 @@ import pytest
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
-from training.manifest import Sample
+from training.data.manifest import Sample
 from training.rows import EVALUATION, ClipShape, error_row, rows_of
 
 TINY = (

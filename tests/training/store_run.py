@@ -15,12 +15,12 @@ import numpy as np
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
-from training.manifest import Sample
+from training.data.manifest import Sample
 from training.plan import ExtractorPlan, WorkerPlan
 from training.rows import ClipShape, Row, error_row, rows_of
 from training.run import Outcome, ray_cluster, run_training
-from training.store_files import StoreFiles
-from training.store_writer import write_videos
+from training.store.files import StoreFiles
+from training.store.writer import write_videos
 
 EPOCHS = 6
 WINDOWS = 3

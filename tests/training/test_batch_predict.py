@@ -12,12 +12,13 @@ from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.scores import ClipScore
-from training import batch_predict, run, scoring
+from training import batch_predict, run
 from training.batch_predict import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
-from training.manifest import Sample
-from training.model_facts import ModelFacts
+from training.data.manifest import Sample
 from training.plan import PlanError
-from training.scoring import ScoredClip, ScoredVideo, ScoringError
+from training.prediction import scoring
+from training.prediction.model_facts import ModelFacts
+from training.prediction.scoring import ScoredClip, ScoredVideo, ScoringError
 
 OPTIONS = {
     "--help",

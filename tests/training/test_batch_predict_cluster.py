@@ -19,11 +19,11 @@ from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config, load_config
 from aura_model.model import MultimodalModel
 from aura_model.predictor import Predictor
-from training.model_facts import ModelFacts, read_model_facts
-from training.prediction_inputs import find_inputs
-from training.prediction_journal import journal_path
-from training.predictions import PredictionRow, prediction_row
-from training.scoring import ScoredVideo, score_samples
+from training.prediction.inputs import find_inputs
+from training.prediction.journal import journal_path
+from training.prediction.model_facts import ModelFacts, read_model_facts
+from training.prediction.rows import PredictionRow, prediction_row
+from training.prediction.scoring import ScoredVideo, score_samples
 
 pytestmark = [
     pytest.mark.cluster,

@@ -10,8 +10,8 @@ from ray.data import DataContext
 
 from aura_model.config import Config
 from training import dataset
+from training.data.manifest import Sample
 from training.dataset import ClipExtractor, configure_ray_data, path_row
-from training.manifest import Sample
 from training.plan import ExtractorPlan
 from training.rows import EVALUATION, Row, to_rows
 

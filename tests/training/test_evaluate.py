@@ -19,11 +19,11 @@ from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
 from aura_model.scores import ClipScore
 from training import evaluate
+from training.data.manifest import DatasetError, Sample
 from training.evaluate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser, samples_of
-from training.manifest import DatasetError, Sample
+from training.evaluation.thumbnails import JPEG_MAGIC
 from training.plan import PlanError
-from training.scoring import ScoredClip, ScoredVideo, ScoringError
-from training.thumbnails import JPEG_MAGIC
+from training.prediction.scoring import ScoredClip, ScoredVideo, ScoringError
 
 OPTIONS = {
     "--help",
@@ -87,10 +87,10 @@ def cluster(monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Clip]) -> 
                 raise found.error
 
     monkeypatch.setattr("training.run.ray_cluster", connect)
-    monkeypatch.setattr("training.scoring.score_samples", score_samples)
+    monkeypatch.setattr("training.prediction.scoring.score_samples", score_samples)
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     for name in ("roc_plot", "precision_recall_plot", "reliability_plot", "histogram_plot"):
-        monkeypatch.setattr(f"training.report.{name}", lambda *_: "<svg></svg>")
+        monkeypatch.setattr(f"training.evaluation.report.{name}", lambda *_: "<svg></svg>")
     return found
 
 

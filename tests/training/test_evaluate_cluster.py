@@ -9,7 +9,7 @@ import pytest
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel
-from training.debugset import make_debug_set
+from training.data.debugset import make_debug_set
 from training.evaluate import main
 
 pytestmark = [

@@ -9,12 +9,12 @@ import pytest
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
-from training.debugset import MEDIA
+from training.data.debugset import MEDIA
+from training.data.manifest import Sample
 from training.extraction import MediaRows, row_source
-from training.manifest import Sample
 from training.rows import EVALUATION, ClipShape, Row, rows_of
-from training.store_files import StoreFiles
-from training.store_writer import write_videos
+from training.store.files import StoreFiles
+from training.store.writer import write_videos
 
 
 class FakeSource:

@@ -233,8 +233,8 @@ def test_warnings_are_told_and_do_not_end_a_run(
 def test_a_store_gives_its_own_videos(
     run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from training import store
-    from training.manifest import Sample
+    from training.data.manifest import Sample
+    from training.store import clip_store as store
 
     stored = [
         Sample(f"{split}{label}", label, split, f"/gone/{split}{label}.mp4")

@@ -13,7 +13,7 @@ import pytest
 
 from aura_model.config import load_config
 from aura_model.model import load_for_inference
-from training.debugset import MEDIA, make_debug_set
+from training.data.debugset import MEDIA, make_debug_set
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

@@ -23,12 +23,12 @@ from aura_model.intervals import bootstrap_intervals
 from aura_model.metrics import compute_auc
 from aura_model.model import load_for_inference
 from aura_model.scoring import Scorer
+from training.data.debugset import MEDIA
+from training.data.manifest import Sample, Split
 from training.dataset import path_row
-from training.debugset import MEDIA
-from training.manifest import Sample, Split
 from training.rows import clip_from_row
 from training.run import cluster_plan, ray_cluster, run_training
-from training.store import ClipStore
+from training.store.clip_store import ClipStore
 
 pytestmark = [
     pytest.mark.cluster,

@@ -15,9 +15,9 @@ from sklearn.metrics import roc_auc_score
 from aura_model.checkpoint import Checkpoint, read_checkpoint
 from aura_model.config import Config
 from training import loop
-from training.learner import Learner
+from training.data.manifest import Sample
 from training.loop import SCORE, Job, Worker, train_worker
-from training.manifest import Sample
+from training.optim.learner import Learner
 from training.plan import ExtractorPlan
 from training.rows import Columns, Row, to_columns
 from training.stream import Course

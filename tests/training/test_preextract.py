@@ -18,14 +18,14 @@ import ray
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
-from training.manifest import read_samples
+from training.data.manifest import read_samples
 from training.preextract import main, overrides_of, parser
 from training.rows import ClipShape, Row, error_row, rows_of, to_rows
-from training.store_extractor import ExtractionError, GroupExtractor, Report
-from training.store_files import StoreFiles
-from training.store_index import read_places
-from training.store_settings import store_settings
-from training.store_work import Group, plan_work
+from training.store.extractor import ExtractionError, GroupExtractor, Report
+from training.store.files import StoreFiles
+from training.store.index import read_places
+from training.store.settings import store_settings
+from training.store.work import Group, plan_work
 
 TINY = ("dataset.face.size=64", "dataset.video.temporal_window=2", "dataset.preprocessing.videos_per_file=2")
 Run = Callable[..., tuple[int, str, str]]
@@ -294,7 +294,7 @@ def no_cluster(monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Clip], 
     stand_in = NoCluster(make_clips(make_clip()))
     monkeypatch.setattr("training.run.ray_cluster", lambda local: nullcontext())
     monkeypatch.setattr("ray.cluster_resources", lambda: {"CPU": 2.0, "memory": 2.0**40})
-    monkeypatch.setattr("training.store_extractor.extract", stand_in.extract)
+    monkeypatch.setattr("training.store.extractor.extract", stand_in.extract)
     return stand_in
 
 

@@ -17,10 +17,10 @@ import psutil
 import pytest
 
 from aura_model.config import Config, load_config
-from training.manifest import Sample, read_samples
-from training.store import ClipStore
-from training.store_extractor import GroupExtractor
-from training.store_work import plan_work
+from training.data.manifest import Sample, read_samples
+from training.store.clip_store import ClipStore
+from training.store.extractor import GroupExtractor
+from training.store.work import plan_work
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 

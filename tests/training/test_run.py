@@ -17,7 +17,7 @@ from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config, load_config
 from aura_model.errors import ConfigError
 from training import run
-from training.manifest import Sample
+from training.data.manifest import Sample
 from training.plan import ExtractorPlan, WorkerPlan
 from training.run import _cause, _export, _uninterrupted, run_training
 from training.tally import TrainingError

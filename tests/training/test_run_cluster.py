@@ -17,10 +17,10 @@ from aura_model.config import Config
 from aura_model.model import load_for_inference
 from aura_model.scoring import Scorer
 from training.batches import training_clip
+from training.data.debugset import MEDIA
+from training.data.manifest import Sample, Split
 from training.dataset import path_row
-from training.debugset import MEDIA
 from training.extraction import MediaRows
-from training.manifest import Sample, Split
 from training.plan import ExtractorPlan, WorkerPlan
 from training.rows import Row, clip_from_row, to_rows
 from training.run import Outcome, ray_cluster, run_training

@@ -10,7 +10,7 @@ import pytest
 
 from aura_model.config import Config
 from training import dataset
-from training.manifest import Sample
+from training.data.manifest import Sample
 from training.rows import Row, to_rows
 from training.stream import Course, CourseExtractor, Place, epoch_order, spans_of
 

@@ -1,0 +1,1 @@
+"""Videos to scores on Ray Data, and the rows of a batch prediction."""

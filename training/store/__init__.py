@@ -1,0 +1,1 @@
+"""Clips that were extracted once, in Parquet."""
