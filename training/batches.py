@@ -20,6 +20,7 @@ from aura_model.config import Config
 from aura_model.seeds import derive_seed
 from training.data.manifest import Split
 from training.rows import Columns, Row, clip_from_row, to_rows
+from training.stream import BALANCE
 from training.tally import Skip
 
 LIGHT = ("video_id", "track_id", "label", "split", "turn", "slot", "has_video", "has_audio")
@@ -118,4 +119,4 @@ def training_clip(row: Row, config: Config) -> Clip:
 def _rows(stream: DataIterator) -> Iterator[Row]:
     # whole blocks, as they come: nothing is copied to make them of one length
     for columns in stream.iter_batches(batch_size=None, batch_format="numpy"):  # type: ignore[arg-type]
-        yield from to_rows(cast("Columns", columns))
+        yield from (row for row in to_rows(cast("Columns", columns)) if row["turn"] != BALANCE)

@@ -30,7 +30,7 @@ from training.optim.objective import class_weights
 from training.plan import ExtractorPlan
 from training.stream import Course, clip_stream
 from training.sweep import Sweep
-from training.tally import check_skipped, joined, training_metrics
+from training.tally import Tally, check_skipped, joined, training_metrics
 from training.team import Team, step_weights
 from training.validation import ScoredClip, auc_of, validation_metrics
 from training.watch.board import Board
@@ -85,7 +85,7 @@ class Worker:
         weights = class_weights([sample.label for sample in job.train]) if job.config.training.class_balance else (1, 1)
         self._learner = Learner(job.config, get_device(), _data_parallel, weights)
         self._blank = to_batch([blank_clip(job.config)], job.config), torch.zeros(1, dtype=torch.int64)
-        self._done = 0
+        self._done, self._dealt = 0, [0] * self._team.size
         if (checkpoint := _last_checkpoint()) is not None:
             self._restore(checkpoint)
 
@@ -99,7 +99,7 @@ class Worker:
         if self._done >= last or self._monitor.stop:
             return
         course = Course(job.train, job.val, self._config.seed, self._done + 1, last)
-        make = partial(clip_stream, course, self._config, job.extractors, self._team.size)
+        make = partial(clip_stream, course, self._config, job.extractors, self._team.size, self._dealt)
         parts = Parts(worker_parts(self._team.deal(make), self._config))
         for epoch in range(course.first, last + 1):
             metrics = {"epoch": epoch, "epochs": last} | self._train(epoch, parts) | self._validate(epoch, parts)
@@ -111,6 +111,8 @@ class Worker:
         self._learner.restore(checkpoint)
         self._monitor.restore(checkpoint.metrics["monitor"])
         self._done = checkpoint.epoch
+        if len(checkpoint.metrics["dealt"]) == self._team.size:
+            self._dealt = list(checkpoint.metrics["dealt"])
         if self._team.rank == 0:
             self._post({"kind": "epoch", **checkpoint.metrics}, {"kind": "restart", "epoch": self._done})
 
@@ -125,7 +127,7 @@ class Worker:
             else:
                 self._learner.step([self._blank], [0.0])
             sweep.tell(self._learner.steps)
-        tally = joined(self._team.gather([sweep.tally()]))
+        tally = self._joined(sweep)
         return training_metrics(tally) | {"step": self._learner.steps, "learning_rate": self._learner.learning_rate}
 
     def _in_step(self, sweep: Sweep) -> Iterator[tuple[list[Part], list[float]]]:
@@ -153,9 +155,15 @@ class Worker:
                 logits = self._learner.logits(part.batch)
                 scored += [ScoredClip.of(row, logit) for row, logit in zip(part.rows, logits, strict=True)]
             sweep.tell(self._learner.steps)
-        skipped = joined(self._team.gather([sweep.tally()])).skipped
+        skipped = self._joined(sweep).skipped
         self._check_skipped("val", skipped)
         return validation_metrics(self._team.gather(scored)) | {"val_skipped": skipped}
+
+    def _joined(self, sweep: Sweep) -> Tally:
+        """The account of all workers; notes how many rows each was dealt."""
+        tallies = self._team.gather([sweep.tally()])
+        self._dealt = [rows + tally.clips + tally.skipped for rows, tally in zip(self._dealt, tallies, strict=True)]
+        return joined(tallies)
 
     def _check_skipped(self, split: Split, skipped: int) -> None:
         videos = len(self._job.train if split == "train" else self._job.val)
@@ -172,6 +180,7 @@ class Worker:
         self._monitor.update(metrics)
         name = checkpoint_name(metrics["epoch"], auc_of(metrics))
         metrics |= {"monitor": self._monitor.state(), "stop": self._monitor.stop, "checkpoint": name}
+        metrics |= {"dealt": self._dealt}
         with TemporaryDirectory() as folder:
             checkpoint = None
             if self._team.rank == 0:

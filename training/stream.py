@@ -15,13 +15,15 @@ import numpy as np
 import ray.data
 from ray.data import DataIterator
 
-from aura_model.config import Config
+from aura_model.config import Config, parse_config
 from aura_model.seeds import derive_seed
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
 from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
 from training.plan import ExtractorPlan
-from training.rows import Columns, Row, to_columns
+from training.rows import ClipShape, Columns, Row, error_row, to_columns
 
+BALANCE = 0
+"""The `turn` of rows that belong to no epoch, see `balances`."""
 STORED_SPAN = 8
 """Videos of one task where clips are stored: reading one takes about as long as it takes Ray to start a task."""
 
@@ -48,10 +50,6 @@ class Course:
     def __len__(self) -> int:
         return (self.last - self.first + 1) * (len(self.train) + len(self.val))
 
-    def count(self, split: Split) -> int:
-        """The videos of one pass over train or val."""
-        return len(self.train if split == "train" else self.val)
-
     def at(self, index: int) -> Place:
         """The place at `index`, from 0."""
         turns, slot = divmod(index, len(self.train) + len(self.val))
@@ -77,29 +75,60 @@ class CourseExtractor(ClipExtractor):
         """Extract the places of `course`; else as in `ClipExtractor`."""
         super().__init__(config)
         self._course = course
+        blank = error_row("balance", "", course.at(0).path_row, ClipShape.of(parse_config(config)))
+        self._blank = to_columns(blank | {"turn": BALANCE})
 
     def __call__(self, batch: Columns) -> Iterator[Columns]:
-        """Yield one clip at a time."""
-        for begin, end in zip(batch["begin"].tolist(), batch["end"].tolist(), strict=True):
+        """Yield one clip at a time; the rows of a balance at once, as they must stay together."""
+        for begin, end, balance in zip(*(batch[name].tolist() for name in ("begin", "end", "balance")), strict=True):
+            if balance:
+                yield {name: np.repeat(values, balance, axis=0) for name, values in self._blank.items()}
             for place in map(self._course.at, range(begin, end)):
                 for row in self.rows(place.path_row):
                     yield to_columns(row | {"turn": place.turn})
 
 
-def clip_stream(course: Course, config: Config, extractors: ExtractorPlan, workers: int) -> list[DataIterator]:
+def clip_stream(
+    course: Course, config: Config, extractors: ExtractorPlan, workers: int, dealt: Sequence[int] = ()
+) -> list[DataIterator]:
     """One share of the stream for each worker; every row goes to exactly one, always to the same.
 
     A worker may get more rows than another: Ray Train's own way of sharing drops the remainder instead.
+
+    Args:
+        course: what is still to be seen.
+        config: of the run.
+        extractors: the actor pool.
+        workers: how many shares.
+        dealt: rows that each worker had of the epochs before, so that the sharing goes on as it would have.
     """
     configure_ray_data(extractors)
     length = STORED_SPAN if config.dataset.preprocessing.mode == "preextracted" else 1
-    spans = spans_of(len(course), length, MAX_BLOCKS)
+    spans = [*balances(dealt), *spans_of(course, length, MAX_BLOCKS)]
     sources = ray.data.from_items(spans, override_num_blocks=len(spans))
     rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)
     return rows.streaming_split(workers, equal=False)
 
 
-def spans_of(count: int, length: int, most: int) -> list[dict[str, int]]:
-    """`begin` and `end` of spans of at most `length` that cover range(`count`); of more where `most` are too few."""
-    bounds = np.linspace(0, count, min(ceil(count / length), most) + 1).astype(int).tolist()
-    return [{"begin": begin, "end": end} for begin, end in pairwise(bounds)]
+def balances(dealt: Sequence[int]) -> list[dict[str, int]]:
+    """Spans without a place that bring Ray's sharing to where it stood after `dealt` rows.
+
+    Ray gives each block to the worker with the fewest rows so far, the first of equal ones: with one block for each, of
+    one row more than it is ahead, the workers are as far apart as they were.
+    """
+    least = min(dealt, default=0)
+    return [{"begin": 0, "end": 0, "balance": rows - least + 1} for rows in dealt]
+
+
+def spans_of(course: Course, length: int, most: int) -> list[dict[str, int]]:
+    """`begin` and `end` of spans of at most `length` places; longer where the whole run would have more than `most`.
+
+    Each is of one pass, and they are alike wherever the course begins, so that a resumed run has the very same.
+    """
+    bounds = [0]
+    whole = course.last * (len(course.train) + len(course.val))
+    for count in (len(course.train), len(course.val)):
+        spans = ceil(count / max(length, ceil(whole / most)))
+        bounds += (bounds[-1] + np.linspace(0, count, spans + 1).astype(int)[1:]).tolist()
+    starts = range(0, len(course), bounds[-1])
+    return [{"begin": at + begin, "end": at + end, "balance": 0} for at in starts for begin, end in pairwise(bounds)]

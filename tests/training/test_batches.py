@@ -16,6 +16,7 @@ from training import batches
 from training.batches import Part, Parts, grouped, prepare, training_clip, worker_parts
 from training.data.manifest import Split
 from training.rows import Columns, Row, clip_from_row, to_columns
+from training.stream import BALANCE
 from training.tally import Skip
 
 MakeRow = Callable[..., Row]
@@ -173,7 +174,8 @@ def test_a_worker_has_the_parts_of_its_stream_however_it_is_blocked(
 ) -> None:
     config = make_config("training.batch_size=2", "inference.batch_clips=3", "training.prefetch=3")
     rows = rows_from(make_row, "1t 1t! 1t 1t 1v 1v 1v 1v 2t 2t 2v!")
-    parts = list(worker_parts(cast("DataIterator", Stream(rows, block)), config))
+    balance = [row | {"turn": BALANCE} for row in rows_from(make_row, "1t! 1t!")]
+    parts = list(worker_parts(cast("DataIterator", Stream([*balance, *rows], block)), config))
     assert [(part.turn, part.split, len(part.rows), len(part.skips)) for part in parts] == [
         (1, "train", 2, 1), (1, "train", 1, 0), (1, "val", 3, 0), (1, "val", 1, 0), (2, "train", 2, 0),
         (2, "val", 0, 1),

@@ -21,6 +21,7 @@ from training.optim.learner import Learner
 from training.plan import ExtractorPlan
 from training.rows import Columns, Row, to_columns
 from training.stream import Course
+from training.tally import Tally
 
 MakeRow = Callable[..., Row]
 Events = list[dict[str, Any]]
@@ -50,7 +51,9 @@ class FakeTeam:
         return [own + other for own, other in zip(counts, next(self._partner, NO_PARTNER), strict=True)]
 
     def gather(self, items: list[Any]) -> list[Any]:
-        return items
+        """The others have nothing, and say so of each pass."""
+        others = [Tally()] * (self.size - 1) if items and isinstance(items[0], Tally) else []
+        return [*others[: self.rank], *items, *others[self.rank :]]
 
     def deal(self, make: Callable[[], Sequence[Any]]) -> Any:
         return make()[self.rank]
@@ -75,6 +78,8 @@ class Run:
         self.checkpoint: Checkpoint | None = None
         """The one to go on from."""
         self.courses: list[Course] = []
+        self.dealt: list[list[int]] = []
+        """What each stream was told that workers had before."""
         monkeypatch.setattr(loop, "setup_logging", lambda config: None)
         monkeypatch.setattr(loop.Team, "here", lambda: self.team)
         monkeypatch.setattr(loop, "get_device", lambda: torch.device("cpu"))
@@ -83,9 +88,12 @@ class Run:
         monkeypatch.setattr(loop, "clip_stream", self._stream)
         monkeypatch.setattr(ray.train, "report", self._report)
 
-    def _stream(self, course: Course, config: Config, extractors: Any, workers: int) -> list[Stream]:
+    def _stream(
+        self, course: Course, config: Config, extractors: Any, workers: int, dealt: Sequence[int]
+    ) -> list[Stream]:
         assert workers == self.team.size
         self.courses.append(course)
+        self.dealt.append(list(dealt))
         mine = Stream([self._row(course, index) for index in range(len(course))])
         return [mine] * workers
 
@@ -189,9 +197,9 @@ def test_a_worker_without_any_clip_steps_along_and_has_no_gradient(run: Run, sma
 
 def with_partner(items: list[Any]) -> list[Any]:
     """A partner that learned from four clips with a loss of 1 in all; for other things it has nothing."""
-    if not items or not hasattr(items[0], "loss_sum") or items[0].clips:
+    if not items or not isinstance(items[0], Tally):
         return items
-    return [*items, type(items[0])(clips=4, loss_sum=1.0, seconds=1.0)]
+    return [*items, Tally() if items[0].clips else Tally(clips=4, loss_sum=1.0, seconds=1.0)]
 
 
 def test_a_step_that_nobody_has_a_clip_for_is_none(run: Run, small: Callable[..., Config]) -> None:
@@ -367,6 +375,20 @@ def test_going_on_tells_of_the_epoch_before_and_of_the_restart(run: Run, small: 
     run.team = FakeTeam(rank=1)
     assert run(small("training.epochs=2")) is None
     assert run.events == []
+
+
+def test_the_sharing_of_clips_goes_on_where_it_stood(run: Run, small: Callable[..., Config]) -> None:
+    """Every clip and every unusable video is a row; a team of another size begins anew."""
+    run.errors = {"t1": "empty_file"}
+    run.team = FakeTeam(rank=0, size=2)
+    assert run(small("training.epochs=2")) is None
+    for after, size in [(1, 2), (2, 2), (1, 3)]:
+        run.checkpoint = run.saved[after - 1][1]
+        run.team = FakeTeam(rank=0, size=size)
+        assert run(small("training.epochs=3")) is None
+    videos = len(run.train) + len(run.val)
+    assert run.dealt == [[0, 0], [videos, 0], [2 * videos, 0], [0, 0, 0]]
+    assert run.reports[-1]["epoch"] == 3
 
 
 def test_a_finished_run_starts_no_stream(run: Run, small: Callable[..., Config]) -> None:

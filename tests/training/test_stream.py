@@ -12,7 +12,7 @@ from aura_model.config import Config
 from training import dataset
 from training.data.manifest import Sample
 from training.rows import Row, to_rows
-from training.stream import Course, CourseExtractor, Place, epoch_order, spans_of
+from training.stream import BALANCE, Course, CourseExtractor, Place, balances, epoch_order, spans_of
 
 TRAIN, VAL = 7, 3
 PASS = TRAIN + VAL
@@ -78,35 +78,50 @@ def test_a_longer_run_begins_alike(make_course: Callable[..., Course]) -> None:
     assert places(make_course(last=9))[: 4 * PASS] == places(make_course(last=4))
 
 
-def test_a_course_counts_the_videos_of_a_pass(make_course: Callable[..., Course]) -> None:
-    assert (make_course().count("train"), make_course().count("val")) == (TRAIN, VAL)
+def bounds(spans: list[dict[str, int]]) -> list[tuple[int, int]]:
+    return [(span["begin"], span["end"]) for span in spans]
 
 
-@pytest.mark.parametrize(
-    ("count", "length", "most", "spans"),
-    [
-        (1, 1, 1, [(0, 1)]),
-        (3, 1, 8, [(0, 1), (1, 2), (2, 3)]),
-        (3, 1, 3, [(0, 1), (1, 2), (2, 3)]),
-        (5, 1, 2, [(0, 2), (2, 5)]),
-        (3, 8, 8, [(0, 3)]),
-        (9, 4, 8, [(0, 3), (3, 6), (6, 9)]),
-        (9, 4, 2, [(0, 4), (4, 9)]),
-    ],
-)
-def test_spans_are_as_long_as_asked_for_while_there_are_blocks_enough(
-    count: int, length: int, most: int, spans: list[tuple[int, int]]
+def test_spans_hold_as_many_places_as_asked_for_and_each_is_of_one_pass(make_course: Callable[..., Course]) -> None:
+    assert bounds(spans_of(make_course(last=1), 1, 4096)) == [(place, place + 1) for place in range(PASS)]
+    of_one = [(0, 3), (3, 7), (7, 10)]
+    assert bounds(spans_of(make_course(last=1), 4, 4096)) == of_one
+    assert bounds(spans_of(make_course(last=2), 4, 4096)) == [*of_one, (10, 13), (13, 17), (17, 20)]
+    assert bounds(spans_of(make_course(last=1), 100, 4096)) == [(0, 7), (7, 10)]
+
+
+@pytest.mark.parametrize(("length", "most"), [(1, 4096), (4, 4096), (1, 10), (1, 1)])
+@pytest.mark.parametrize("first", [2, 4])
+def test_a_run_that_begins_later_has_the_spans_of_the_whole_run(
+    make_course: Callable[..., Course], first: int, length: int, most: int
 ) -> None:
-    assert [(span["begin"], span["end"]) for span in spans_of(count, length, most)] == spans
+    """Blocks of other places would be shared out otherwise, and the resumed run would not be the same."""
+    done = (first - 1) * PASS
+    later = [(begin + done, end + done) for begin, end in bounds(spans_of(make_course(first=first), length, most))]
+    assert later == [one for one in bounds(spans_of(make_course(), length, most)) if one[0] >= done]
 
 
-@pytest.mark.parametrize("count", [1, 4095, 4096, 4097, 10_000, 123_457])
-def test_spans_cover_all_in_order_and_are_about_equal(count: int) -> None:
-    spans = spans_of(count, 1, 4096)
-    assert len(spans) == min(count, 4096)
-    assert [index for span in spans for index in range(span["begin"], span["end"])] == list(range(count))
-    lengths = {span["end"] - span["begin"] for span in spans}
-    assert max(lengths) - min(lengths) <= 1
+@pytest.mark.parametrize("epochs", [1, 10, 500, 5000])
+def test_spans_cover_all_in_order_and_are_not_too_many(make_course: Callable[..., Course], epochs: int) -> None:
+    course = make_course(last=epochs)
+    spans = bounds(spans_of(course, 1, 1000))
+    assert [index for begin, end in spans for index in range(begin, end)] == list(range(len(course)))
+    assert len(spans) <= 1000 + 2 * epochs
+
+
+@pytest.mark.parametrize("dealt", [[0, 0], [5, 3], [3, 5], [9, 4, 4], [7]])
+def test_balances_bring_a_fresh_sharing_to_where_it_stood(dealt: list[int]) -> None:
+    """A block goes to the worker with the fewest rows, the first of equal ones."""
+    had = [0] * len(dealt)
+    for span in balances(dealt):
+        assert span["begin"] == span["end"]
+        assert span["balance"] > 0
+        had[had.index(min(had))] += span["balance"]
+    assert [rows - min(had) for rows in had] == [rows - min(dealt) for rows in dealt]
+
+
+def test_a_new_run_needs_no_balance() -> None:
+    assert balances(()) == []
 
 
 @pytest.fixture
@@ -121,7 +136,7 @@ def _two_clips_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
 def extracted(course: Course, config: Config, *spans: tuple[int, int]) -> Iterator[Row]:
     extractor = CourseExtractor(config.plain(), course)
     for begin, end in spans:
-        for columns in extractor({"begin": np.array([begin]), "end": np.array([end])}):
+        for columns in extractor({"begin": np.array([begin]), "end": np.array([end]), "balance": np.array([0])}):
             (row,) = to_rows(columns)
             yield row
 
@@ -141,3 +156,13 @@ def test_the_pool_gives_each_clip_of_each_place_one_at_a_time_with_its_turn(
         for place in places(course)
         for clip in range(2)
     ]
+
+
+@pytest.mark.usefixtures("_two_clips_a_video")
+def test_the_rows_of_a_balance_come_together_and_belong_to_no_epoch(
+    config: Config, make_course: Callable[..., Course]
+) -> None:
+    extractor = CourseExtractor(config.plain(), make_course())
+    (columns,) = extractor({"begin": np.array([0]), "end": np.array([0]), "balance": np.array([3])})
+    assert columns["turn"].tolist() == [BALANCE] * 3
+    assert {len(values) for values in columns.values()} == {3}

@@ -24,8 +24,9 @@ def listening(config: Config, folder: RunFolder, console: Console) -> Iterator[S
     with ExitStack() as stack:
         trackers = make_trackers(config.training.tracking, folder.path, folder.name, parameters(config))
         epochs, skips = EpochsFile(folder.epochs), SkipsFile(folder.skips)
-        view = make_view(console, folder.skips, epochs.epochs)
-        listeners = [*trackers, epochs, skips, Guarded(view, "the console", get_logger(__name__).warning)]
+        view, warn = make_view(console, folder.skips, epochs.epochs), get_logger(__name__).warning
+        own: dict[str, Listener] = {folder.epochs.name: epochs, folder.skips.name: skips, "the console": view}
+        listeners = [*trackers, *(Guarded(listener, name, warn) for name, listener in own.items())]
         for listener in listeners:
             stack.callback(listener.close)
         yield listeners
