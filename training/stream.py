@@ -15,6 +15,7 @@ import numpy as np
 import ray.data
 from ray.data import DataIterator
 
+from aura_model.ahead import ahead
 from aura_model.config import Config, parse_config
 from aura_model.seeds import derive_seed
 from training.data.manifest import Sample
@@ -24,8 +25,10 @@ from training.rows import ClipShape, Columns, Row, error_row, to_columns
 
 BALANCE = 0
 """The `turn` of rows that belong to no epoch, see `balances`."""
-STORED_SPAN = 8
-"""Videos of one task where clips are stored: reading one takes about as long as it takes Ray to start a task."""
+LONGEST_SPAN = 8
+"""Videos of one task at the most: a task costs Ray about as much as a short video costs to decode."""
+SPANS_PER_WORKER = 16
+"""Shorter spans where a pass would have fewer for each worker: they could not be shared out evenly."""
 
 
 @dataclass(frozen=True)
@@ -83,9 +86,12 @@ class CourseExtractor(ClipExtractor):
         for begin, end, balance in zip(*(batch[name].tolist() for name in ("begin", "end", "balance")), strict=True):
             if balance:
                 yield {name: np.repeat(values, balance, axis=0) for name, values in self._blank.items()}
-            for place in map(self._course.at, range(begin, end)):
-                for row in self.rows(place.path_row):
-                    yield to_columns(row | {"turn": place.turn})
+            for rows in ahead(self._rows_at, range(begin, end), 1):  # the next video, while these rows are handed on
+                yield from map(to_columns, rows)
+
+    def _rows_at(self, index: int) -> list[Row]:
+        place = self._course.at(index)
+        return [row | {"turn": place.turn} for row in self.rows(place.path_row)]
 
 
 def clip_stream(
@@ -103,8 +109,7 @@ def clip_stream(
         dealt: rows that each worker had of the epochs before, so that the sharing goes on as it would have.
     """
     configure_ray_data(extractors)
-    length = STORED_SPAN if config.dataset.preprocessing.mode == "preextracted" else 1
-    spans = [*balances(dealt), *spans_of(course, length, MAX_BLOCKS)]
+    spans = [*balances(dealt), *spans_of(course, workers, MAX_BLOCKS)]
     sources = ray.data.from_items(spans, override_num_blocks=len(spans))
     rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)
     return rows.streaming_split(workers, equal=False)
@@ -120,14 +125,15 @@ def balances(dealt: Sequence[int]) -> list[dict[str, int]]:
     return [{"begin": 0, "end": 0, "balance": rows - least + 1} for rows in dealt]
 
 
-def spans_of(course: Course, length: int, most: int) -> list[dict[str, int]]:
-    """`begin` and `end` of spans of at most `length` places; longer where the whole run would have more than `most`.
+def spans_of(course: Course, workers: int, most: int) -> list[dict[str, int]]:
+    """`begin` and `end` of spans of a few places each; of more where the whole run would have more than `most` spans.
 
     Each is of one pass, and they are alike wherever the course begins, so that a resumed run has the very same.
     """
     bounds = [0]
     whole = course.last * (len(course.train) + len(course.val))
     for count in (len(course.train), len(course.val)):
+        length = min(max(count // (SPANS_PER_WORKER * workers), 1), LONGEST_SPAN)
         spans = ceil(count / max(length, ceil(whole / most)))
         bounds += (bounds[-1] + np.linspace(0, count, spans + 1).astype(int)[1:]).tolist()
     starts = range(0, len(course), bounds[-1])

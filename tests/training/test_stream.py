@@ -82,23 +82,34 @@ def bounds(spans: list[dict[str, int]]) -> list[tuple[int, int]]:
     return [(span["begin"], span["end"]) for span in spans]
 
 
-def test_spans_hold_as_many_places_as_asked_for_and_each_is_of_one_pass(make_course: Callable[..., Course]) -> None:
+def lengths(course: Course, workers: int, most: int = 4096) -> set[int]:
+    return {end - begin for begin, end in bounds(spans_of(course, workers, most))}
+
+
+def many(videos: int, **facts: int) -> Course:
+    return Course(tuple(Sample(f"v{number}", 0, "train", "v.mp4") for number in range(videos)), (), 0, **facts)
+
+
+def test_each_span_is_of_one_pass(make_course: Callable[..., Course]) -> None:
     assert bounds(spans_of(make_course(last=1), 1, 4096)) == [(place, place + 1) for place in range(PASS)]
-    of_one = [(0, 3), (3, 7), (7, 10)]
-    assert bounds(spans_of(make_course(last=1), 4, 4096)) == of_one
-    assert bounds(spans_of(make_course(last=2), 4, 4096)) == [*of_one, (10, 13), (13, 17), (17, 20)]
-    assert bounds(spans_of(make_course(last=1), 100, 4096)) == [(0, 7), (7, 10)]
+    assert bounds(spans_of(make_course(last=2), 1, 1)) == [(0, 7), (7, 10), (10, 17), (17, 20)]
 
 
-@pytest.mark.parametrize(("length", "most"), [(1, 4096), (4, 4096), (1, 10), (1, 1)])
+def test_spans_are_short_enough_to_be_shared_out_and_no_longer_than_worth_while() -> None:
+    assert lengths(many(31, first=1, last=1), workers=1) == {1}
+    assert lengths(many(64, first=1, last=1), workers=1) == {4}
+    assert lengths(many(64, first=1, last=1), workers=4) == {1}
+    assert lengths(many(8000, first=1, last=1), workers=4) == {8}
+
+
+@pytest.mark.parametrize(("workers", "most"), [(1, 4096), (4, 4096), (1, 10), (1, 1)])
 @pytest.mark.parametrize("first", [2, 4])
-def test_a_run_that_begins_later_has_the_spans_of_the_whole_run(
-    make_course: Callable[..., Course], first: int, length: int, most: int
-) -> None:
+def test_a_run_that_begins_later_has_the_spans_of_the_whole_run(first: int, workers: int, most: int) -> None:
     """Blocks of other places would be shared out otherwise, and the resumed run would not be the same."""
-    done = (first - 1) * PASS
-    later = [(begin + done, end + done) for begin, end in bounds(spans_of(make_course(first=first), length, most))]
-    assert later == [one for one in bounds(spans_of(make_course(), length, most)) if one[0] >= done]
+    done = (first - 1) * 100
+    later = bounds(spans_of(many(100, first=first, last=5), workers, most))
+    whole = bounds(spans_of(many(100, first=1, last=5), workers, most))
+    assert [(begin + done, end + done) for begin, end in later] == [one for one in whole if one[0] >= done]
 
 
 @pytest.mark.parametrize("epochs", [1, 10, 500, 5000])
