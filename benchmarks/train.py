@@ -35,7 +35,7 @@ from training.data.manifest import Sample
 from training.optim.learner import Learner
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan, WorkerPlan
 from training.run import run_training
-from training.tally import resident_bytes
+from training.tally import private_bytes
 from training.watch.listeners import Event
 
 SMALL = ("dataset.face.size=128", "dataset.video.temporal_window=4", "training.warmup_steps=0")
@@ -53,7 +53,7 @@ class Epochs:
         """Keep an epoch."""
         if event["kind"] == "epoch":
             self.kept.append(event)
-            self.memory.append(resident_bytes())
+            self.memory.append(private_bytes())
 
     def close(self) -> None:
         """Nothing is open."""

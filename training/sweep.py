@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from training.batches import Part, Parts
-from training.tally import Tally, resident_bytes
+from training.tally import Tally, private_bytes
 
 PERIOD = 0.5
 """The first worker tells of its progress at most this often, seconds."""
@@ -76,5 +76,5 @@ class Sweep:
         tally.waited = self._parts.waited - self._waited
         tally.seconds = time.perf_counter() - self._began - tally.start_seconds
         tally.loss_sum = float(torch.as_tensor(self._loss))
-        tally.memory = resident_bytes()
+        tally.memory = private_bytes()
         return tally

@@ -48,7 +48,7 @@ class Tally:
     start_seconds: float = 0.0
     """How long the stream took to start, where it started in this pass."""
     memory: int = 0
-    """Bytes that the worker holds at the end of the pass."""
+    """Bytes that the worker holds at the end of the pass, see `private_bytes`."""
 
     def count(self, rows: Sequence[Row], skipped: int) -> None:
         """Add clips, given by their rows, and videos without any."""
@@ -112,6 +112,7 @@ def check_skipped(split: str, skipped: int, videos: int, share: float) -> None:
         )
 
 
-def resident_bytes() -> int:
-    """The memory that this process holds (Linux: /proc/self/statm)."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+def private_bytes() -> int:
+    """The memory that this process holds for itself alone, without Ray's object store (Linux: /proc/self/statm)."""
+    _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_text().split())
+    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")

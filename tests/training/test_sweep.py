@@ -11,7 +11,7 @@ from training import sweep as sweep_module
 from training.batches import Parts, prepare
 from training.rows import Row
 from training.sweep import PERIOD, Sweep
-from training.tally import resident_bytes
+from training.tally import private_bytes
 
 MakeRow = Callable[..., Row]
 FACTS = {"epoch": 2, "epochs": 5, "phase": "train"}
@@ -75,7 +75,7 @@ def test_a_pass_counts_clips_modalities_skips_and_loss(make_sweep: Callable[...,
     assert (tally.clips, tally.with_video, tally.with_audio, tally.skipped) == (3, 2, 2, 2)
     assert tally.loss_sum == pytest.approx(1.5)
     assert (tally.start_seconds, tally.waited, tally.seconds) == (2.0, 4.0, 34.0)
-    assert 0.5 * resident_bytes() < tally.memory < 2 * resident_bytes()
+    assert 0.5 * private_bytes() < tally.memory < 2 * private_bytes()
 
 
 def test_only_the_wait_of_the_pass_itself_counts(make_sweep: Callable[..., Any], clock: Clock) -> None:

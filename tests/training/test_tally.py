@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.rows import Row
-from training.tally import Skip, Tally, TrainingError, check_skipped, joined, resident_bytes, training_metrics
+from training.tally import Skip, Tally, TrainingError, check_skipped, joined, private_bytes, training_metrics
 
 MakeRow = Callable[..., Row]
 
@@ -101,6 +101,6 @@ def test_more_unusable_videos_than_allowed_end_the_run(skipped: int, videos: int
 
 
 def test_the_memory_of_this_process_grows_with_what_it_holds() -> None:
-    before = resident_bytes()
+    before = private_bytes()
     held = np.ones(64 * 1024**2, np.uint8)
-    assert 0.8 * held.nbytes < resident_bytes() - before < 2 * held.nbytes
+    assert 0.8 * held.nbytes < private_bytes() - before < 2 * held.nbytes
