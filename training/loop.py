@@ -147,7 +147,7 @@ class Worker:
                 yield group, step_weights(own, clips, self._team.size)
 
     def _validate(self, epoch: int, parts: Parts) -> dict[str, Any]:
-        for model in {self._learner.model, self._learner.evaluated}:
+        for model in dict.fromkeys((self._learner.model, self._learner.evaluated)):  # one order for all workers
             self._team.share_buffers(model)
         scored, sweep = list[ScoredClip](), self._sweep("val", epoch, parts)
         for part in sweep:

@@ -133,7 +133,7 @@ def test_the_last_override_wins() -> None:
         ("AURA_INFERENCE__CHECKPOINT", "null", ("inference", "checkpoint"), None),
         ("AURA_INFERENCE__UNCERTAIN_BAND", "[0.1, 0.2]", ("inference", "uncertain_band"), (0.1, 0.2)),
         ("AURA_TRAINING__LEARNING_RATE", "1e-4", ("training", "learning_rate"), 1e-4),
-        ("AURA_DATASET__AUGMENTATION__JPEG_QUALITY", "", ("dataset", "augmentation", "jpeg_quality"), None),
+        ("AURA_DATASET__MANIFEST", "", ("dataset", "manifest"), None),
     ],
 )
 def test_environment_and_overrides_set_any_key(name: str, text: str, path: tuple[str, ...], value: object) -> None:
@@ -253,7 +253,7 @@ def test_all_faults_are_told_at_once() -> None:
         ("dataset.video=[1]", ["dictionary"]),
         ("inference.uncertain_band=[0.6, 0.4]", ["low <= high"]),
         ("inference.uncertain_band=[0.6]", ["required"]),
-        ("dataset.augmentation.jpeg_quality=[100, 60]", ["low <= high"]),
+        ("dataset.augmentation.jpeg={range: [100, 60]}", ["low <= high"]),
     ],
 )
 def test_a_bad_value_is_told_with_what_is_allowed(override: str, told: list[str]) -> None:
@@ -378,7 +378,7 @@ def changed() -> Config:
             "seed": 3,
             "logging": {"json": False, "log_file": "a.log"},
             "inference": {"checkpoint": "a/b.pth", "uncertain_band": [0.1, 0.9]},
-            "dataset": {"augmentation": {"jpeg_quality": None}},
+            "dataset": {"auto_split": [0.5, 0.25, 0.25]},
         },
     )
 

@@ -629,6 +629,7 @@ def test_an_interrupt_of_the_parents_group_leaves_the_children_alone():
     process, children = parent(
         f"""
 try:
+    print("listening", flush=True)
     sys.stdin.readline()
 except KeyboardInterrupt:
     pass
@@ -638,6 +639,7 @@ pool.close()
 """
     )
     with process:
+        assert process.stdout.readline() == "listening\n"
         os.killpg(process.pid, signal.SIGINT)
         assert sorted(json.loads(process.stdout.readline())) == sorted(children)
         assert process.wait(timeout=60) == 0
