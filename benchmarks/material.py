@@ -10,7 +10,8 @@ from typing import Any
 import ray
 
 from aura_model.config import Config, load_config
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
+from training.data.splits import Split
 from training.run import ray_cluster
 
 MEDIA = Path(__file__).parents[1] / "tests" / "media"

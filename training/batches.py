@@ -18,7 +18,7 @@ from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.seeds import derive_seed
-from training.data.manifest import Split
+from training.data.splits import Split
 from training.rows import Columns, Row, clip_from_row, to_rows
 from training.stream import BALANCE
 from training.tally import Skip

@@ -21,7 +21,8 @@ from aura_model.config import Config, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
-from training.data.manifest import DatasetError, Sample, read_samples
+from training.data.errors import DatasetError
+from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
 from training.evaluation.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
 from training.evaluation.html_parts import counted, show, show_range

@@ -16,8 +16,9 @@ from aura_model.config import Config, Device, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from training.data.debugset import debug_samples, make_debug_set
+from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
-from training.data.manifest import DatasetError, Sample, check_samples, read_samples, warnings
+from training.data.manifest import Sample, check_samples, read_samples, warnings
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder
 

@@ -23,7 +23,8 @@ from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.seeds import derive_seed
 from training.batches import Part, Parts, worker_parts
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
+from training.data.splits import Split
 from training.optim.learner import Learner
 from training.optim.monitor import Monitor
 from training.optim.objective import class_weights

@@ -14,7 +14,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config
 from training import batches
 from training.batches import Part, Parts, grouped, prepare, training_clip, worker_parts
-from training.data.manifest import Split
+from training.data.splits import Split
 from training.rows import Columns, Row, clip_from_row, to_columns
 from training.stream import BALANCE
 from training.tally import Skip

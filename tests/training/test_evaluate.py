@@ -19,7 +19,8 @@ from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
 from aura_model.scores import ClipScore
 from training import evaluate
-from training.data.manifest import DatasetError, Sample
+from training.data.errors import DatasetError
+from training.data.manifest import Sample
 from training.evaluate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser, samples_of
 from training.evaluation.thumbnails import JPEG_MAGIC
 from training.plan import PlanError

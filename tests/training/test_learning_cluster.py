@@ -24,7 +24,8 @@ from aura_model.metrics import compute_auc
 from aura_model.model import load_for_inference
 from aura_model.scoring import Scorer
 from training.data.debugset import MEDIA
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
+from training.data.splits import Split
 from training.dataset import path_row
 from training.rows import clip_from_row
 from training.run import cluster_plan, ray_cluster, run_training

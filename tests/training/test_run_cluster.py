@@ -18,7 +18,8 @@ from aura_model.model import load_for_inference
 from aura_model.scoring import Scorer
 from training.batches import training_clip
 from training.data.debugset import MEDIA
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
+from training.data.splits import Split
 from training.dataset import path_row
 from training.extraction import MediaRows
 from training.plan import ExtractorPlan, WorkerPlan

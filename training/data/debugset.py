@@ -8,7 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from av.video.frame import VideoFrame
 
-from training.data.manifest import Sample, Split
+from training.data.manifest import Sample
+from training.data.splits import Split
 
 MEDIA = Path(__file__).parents[2] / "tests" / "media"
 SOURCES = ("talking_face.mp4", "talking_face_b.mp4")

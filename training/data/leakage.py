@@ -9,9 +9,10 @@ from itertools import islice
 from pyarrow.fs import FileInfo, FileSystem, FileType
 
 from aura_model.logging import get_logger
+from training.data.errors import DatasetError
 from training.data.frame_folder import File, find_frames
 from training.data.locations import BLOCK, locate, plain_errors
-from training.data.manifest import DatasetError, Sample, is_uri
+from training.data.manifest import Sample, is_uri
 
 EDGE = 1 << 16
 """Bytes at the start and at the end of equally large content that are compared before all of it is."""

@@ -1,23 +1,18 @@
 """Which videos there are: a folder or a manifest becomes a list of samples, checked before any work is done."""
 
-import csv
-import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 from types import MappingProxyType
-from typing import Any, TextIO
 
 from aura_model.config import DatasetConfig
-from aura_model.errors import AuraError
 from aura_model.redaction import redact_text
+from training.data.errors import DatasetError
 from training.data.splits import SPLITS, Shares, Split, split_by_hash
-
-__all__ = ["DATASET_ERRORS", "DatasetError", "Sample", "Split", "check_samples", "is_uri", "read_samples", "warnings"]
+from training.data.tables import cell_of, csv_rows, json_rows, parse_json, read_text, text_of
 
 LABELS = MappingProxyType({"real": 0, "fake": 1, "0": 0, "1": 1})
 COLUMNS = ("video_id", "label", "split", "path")
@@ -27,31 +22,9 @@ MEDIA_SUFFIXES = frozenset(
     | {".jpg", ".jpeg", ".png", ".webp", ".wav", ".mp3", ".m4a", ".aac", ".ogg", ".opus", ".flac"}
 )
 """Of the one file `video.*` in a video's folder."""
-MAX_MANIFEST_BYTES = 1024**3
 MAX_META_BYTES = 1024**2
 
-DATASET_ERRORS = MappingProxyType(
-    {
-        "dataset_missing": "The folder or the manifest is not there or cannot be read.",
-        "manifest_invalid": "The manifest or a meta.json is not in the expected form.",
-        "file_missing": "A file that the data set names is not there.",
-        "label_unknown": "A label is neither real nor fake.",
-        "split_unknown": "A split is none of train, val, test.",
-        "video_duplicate": "Two samples have one video_id.",
-        "split_empty": "A split that the run needs has no video.",
-        "one_class": "All training videos have one label.",
-        "leaked_identity": "One identity is in two splits.",
-        "leaked_video": "Two splits hold the same content.",
-        "label_conflict": "The same content has both labels.",
-    }
-)
-"""Every code a `DatasetError` may carry."""
-
 _URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
-
-
-class DatasetError(AuraError):
-    """The data set cannot be used; `code` is a key of `DATASET_ERRORS`, `detail` names the file or the row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,7 +165,7 @@ def _subfolders(folder: Path) -> list[Path]:
 
 def _folder_sample(folder: Path, shares: Shares | None) -> Sample:
     meta = folder / META
-    content = _parse_json(meta, _read_text(meta, MAX_META_BYTES, code="file_missing"))
+    content = parse_json(meta, read_text(meta, MAX_META_BYTES, code="file_missing"))
     if not isinstance(content, dict) or "label" not in content:
         raise DatasetError("manifest_invalid", f'{meta} must hold an object with a "label"')
     cells = {"video_id": folder.name, "label": str(content["label"]), "split": folder.parent.name}
@@ -226,23 +199,6 @@ def _sample(
     return Sample(video_id, _label(cells["label"], where), split, path, columns)
 
 
-def cell_of(row: Mapping[str, Any], column: str, where: str) -> str:
-    value = row.get(column)
-    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
-    if not text:
-        raise DatasetError("manifest_invalid", f"{where}: the column {column} is missing or empty")
-    return text
-
-
-def text_of(value: object, column: str, where: str) -> str:
-    """A further column as text; empty where there is nothing."""
-    if isinstance(value, str):
-        return value.strip()
-    if isinstance(value, list | dict):
-        raise DatasetError("manifest_invalid", f"{where}: the column {column} is neither a text nor a number")
-    return "" if value is None else json.dumps(value)
-
-
 def _split(text: str, where: str) -> Split:
     for split in SPLITS:
         if split == text:
@@ -269,65 +225,3 @@ def _existing(beside: Path, path: str, where: str) -> str:
     if not (S_ISREG(mode) or S_ISDIR(mode)):
         raise DatasetError("file_missing", f"{where}: {place} is neither a file nor a folder")
     return str(place)
-
-
-@contextmanager
-def _opened(path: Path, limit: int, code: str = "dataset_missing") -> Iterator[TextIO]:
-    """A text file of at most `limit` bytes."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            if path.stat().st_size > limit:
-                raise DatasetError("manifest_invalid", f"{path} is larger than {limit} bytes")
-            yield file
-    except OSError as error:
-        raise DatasetError(code, f"cannot read {path}: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise DatasetError("manifest_invalid", f"{path} is not UTF-8 text") from None
-
-
-def _read_text(path: Path, limit: int, code: str = "dataset_missing") -> str:
-    with _opened(path, limit, code) as file:
-        return file.read()
-
-
-def csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    with _opened(path, MAX_MANIFEST_BYTES) as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = _header(path, next(reader, []), required)
-            for cells in reader:
-                where = f"{path}, line {reader.line_num}"
-                if any(cells[len(header) :]):
-                    raise DatasetError("manifest_invalid", f"{where} has {len(cells)} cells, the header {len(header)}")
-                if cells:
-                    yield where, dict(zip(header, cells, strict=False))
-        except csv.Error as error:
-            raise DatasetError("manifest_invalid", f"{path}, line {reader.line_num}: {error}") from None
-
-
-def _header(path: Path, cells: Iterable[str], required: Iterable[str]) -> list[str]:
-    names = [cell.strip() for cell in cells]
-    missing = [column for column in required if column not in names]
-    if missing:
-        raise DatasetError("manifest_invalid", f"{path}: the header lacks {', '.join(missing)}")
-    twice = [name for name, count in Counter(filter(None, names)).items() if count > 1]
-    if twice:
-        raise DatasetError("manifest_invalid", f"{path}: the header names {twice[0]} twice")
-    return names
-
-
-def json_rows(path: Path, _required: Iterable[str]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    content = _parse_json(path, _read_text(path, MAX_MANIFEST_BYTES))
-    if not isinstance(content, list):
-        raise DatasetError("manifest_invalid", f"{path} must hold a list of objects")
-    for number, row in enumerate(content, start=1):
-        if not isinstance(row, dict):
-            raise DatasetError("manifest_invalid", f"{path}, entry {number} is not an object")
-        yield f"{path}, entry {number}", row
-
-
-def _parse_json(path: Path, text: str) -> object:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise DatasetError("manifest_invalid", f"{path} is not JSON: {error}") from None

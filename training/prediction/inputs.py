@@ -5,18 +5,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from training.data.manifest import (
-    FRAMES,
-    PREPROCESSED,
-    DatasetError,
-    Sample,
-    cell_of,
-    csv_rows,
-    is_uri,
-    json_rows,
-    refuse_duplicates,
-    text_of,
-)
+from training.data.errors import DatasetError
+from training.data.manifest import FRAMES, PREPROCESSED, Sample, is_uri, refuse_duplicates
+from training.data.tables import cell_of, csv_rows, json_rows, text_of
 
 NO_LABEL = -1
 TEXTS = (".csv", ".html", ".json", ".jsonl", ".log", ".md", ".srt", ".tsv", ".txt", ".vtt", ".xml", ".yaml", ".yml")

@@ -11,8 +11,8 @@ import pyarrow as pa
 from pyarrow.fs import LocalFileSystem
 
 from aura_model.atomic import replacing
+from training.data.errors import DatasetError
 from training.data.locations import list_files, locate, plain_errors
-from training.data.manifest import DatasetError
 
 STORE_ERRORS = {
     "store_missing": "There is no store at this place, or it holds no clips.",

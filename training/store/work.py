@@ -3,7 +3,8 @@
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 
-from training.data.manifest import DatasetError, Sample
+from training.data.errors import DatasetError
+from training.data.manifest import Sample
 from training.data.splits import SPLITS
 from training.store.files import StoreError
 from training.store.index import Place

@@ -8,8 +8,9 @@ import pytest
 from pyarrow.fs import LocalFileSystem
 
 from training.data import leakage
+from training.data.errors import DatasetError
 from training.data.leakage import EDGE, refuse_leaks
-from training.data.manifest import DatasetError, Sample
+from training.data.manifest import Sample
 
 Make = Callable[..., Sample]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from aura_model.config import Config
-from training.data.manifest import DATASET_ERRORS, DatasetError, Sample, check_samples, is_uri, read_samples, warnings
+from training.data.errors import DATASET_ERRORS, DatasetError
+from training.data.manifest import Sample, check_samples, is_uri, read_samples, warnings
 
 
 @pytest.fixture
@@ -145,7 +146,7 @@ def test_a_bad_manifest_is_refused(
 def test_a_manifest_is_read_only_up_to_a_bound(
     videos: Path, read: Callable[..., list[Sample]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("training.data.manifest.MAX_MANIFEST_BYTES", 30)
+    monkeypatch.setattr("training.data.tables.MAX_MANIFEST_BYTES", 30)
     with pytest.raises(DatasetError, match="larger than 30 bytes"):
         read(write_csv(videos, "one,real,train,a.mp4"))
 
@@ -385,7 +386,8 @@ def test_validation_videos_of_one_class_are_warned_of(
 
 
 def test_the_codes_in_use_are_the_listed_ones() -> None:
-    sources = [Path(__file__).parents[3] / "training" / "data" / name for name in ("manifest.py", "leakage.py")]
+    folder = Path(__file__).parents[3] / "training" / "data"
+    sources = [folder / name for name in ("manifest.py", "tables.py", "leakage.py")]
     text = "".join(source.read_text(encoding="utf-8") for source in sources)
     used = set(re.findall(r'DatasetError\(\s*"(\w+)"', text)) | set(re.findall(r'code(?:: str)? ?= ?"(\w+)"', text))
     assert used == set(DATASET_ERRORS)

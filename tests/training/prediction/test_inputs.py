@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from training.data.manifest import DatasetError
+from training.data.errors import DatasetError
 from training.prediction.inputs import find_inputs
 
 

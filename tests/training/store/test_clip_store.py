@@ -15,7 +15,8 @@ import pytest
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import AuraError, ConfigError
-from training.data.manifest import DatasetError, Sample
+from training.data.errors import DatasetError
+from training.data.manifest import Sample
 from training.rows import ClipShape, Row, error_row, rows_of
 from training.store.clip_store import ClipStore
 from training.store.files import STORE_ERRORS, StoreError, StoreFiles

@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from training.data.manifest import DatasetError, Sample
+from training.data.errors import DatasetError
+from training.data.manifest import Sample
 from training.store.files import StoreError
 from training.store.index import Place, StoredVideo
 from training.store.work import Work, plan_work
