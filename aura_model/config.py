@@ -310,10 +310,19 @@ class ServingConfig(Section):
 
     max_in_flight: PositiveInt
     deadline_seconds: Positive
-    fetch_seconds: Positive
+    decode_children: PositiveInt | None
+    crash_memory_seconds: NonNegative
+    allowed_hosts: tuple[str, ...]
     allow_http: bool
     allow_loopback: bool
-    decode_children: PositiveInt | None
+    max_redirects: Annotated[int, Field(ge=0, le=5)]
+    fetch_seconds: Positive
+    fetch_min_rate: NonNegativeInt
+    keys_file: Path | None
+    require_key: bool | None
+    requests_per_minute: PositiveInt | None
+    cors_origins: tuple[str, ...]
+    docs: bool
 
 
 class LoggingConfig(Section):

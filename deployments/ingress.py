@@ -24,6 +24,8 @@ from deployments.request_ids import RequestIds, request_id_of
 from deployments.uploads import VideoRequest
 
 PREDICT_CODES = (
+    "unauthorized",
+    "rate_limited",
     "invalid_request",
     "unsupported_media_type",
     "length_required",

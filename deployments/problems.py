@@ -34,6 +34,8 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "unsupported_media_type": Problem(415, "The body is neither JSON nor a multipart form."),
         "length_required": Problem(411, "The request names no Content-Length."),
         "body_too_large": Problem(413, "The JSON body is larger than the service accepts."),
+        "unauthorized": Problem(401, "The request names no API key that the service knows."),
+        "rate_limited": Problem(429, "This API key has sent as many requests as it may.", retry_after=60),
         "not_found": Problem(404, "There is nothing at this path."),
         "method_not_allowed": Problem(405, "This path does not answer this method."),
         "url_forbidden": Problem(422, "The service does not fetch this URL."),

@@ -240,11 +240,13 @@ def test_the_last_lines_are_told_once(view: Make) -> None:
 
 
 INTERRUPTED = """
+import signal
 import time
 from pathlib import Path
 from rich.console import Console
 from training.watch.progress import make_view
 
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a process in the background may have started deaf to it
 view = make_view(Console(), Path("skipped.csv"))
 try:
     print("ready", flush=True)
