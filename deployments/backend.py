@@ -15,7 +15,7 @@ from ray.serve.handle import DeploymentHandle
 
 from aura_model.config import Config
 from aura_model.errors import AuraError
-from deployments.messages import ModelStatus, Scored
+from deployments.messages import ModelStatus, Scored, Trace
 from deployments.problems import ServiceError
 
 
@@ -27,7 +27,7 @@ class ServeBackend:
         self._detector = detector
         self._config: Config | None = None
 
-    async def predict(self, media: npt.NDArray[np.uint8], seconds: float) -> Scored:
+    async def predict(self, media: npt.NDArray[np.uint8], seconds: float, trace: Trace) -> Scored:
         """See `Backend.predict`.
 
         The bytes travel through Ray's object store: one copy into shared memory, none where the cropper is on the same
@@ -38,9 +38,9 @@ class ServeBackend:
             raise ServiceError("unavailable", "The model has not said yet how clips are to be prepared.")
         with _as_service_errors():
             reference = await asyncio.to_thread(ray.put, media)
-            clips = self._cropper.crop.remote(reference, self._config, seconds)
+            clips = self._cropper.crop.remote(reference, self._config, seconds, trace)
             try:
-                outcome: Scored | AuraError = await self._detector.score.remote(clips)
+                outcome: Scored | AuraError = await self._detector.score.remote(clips, trace)
             except asyncio.CancelledError:
                 clips.cancel()  # type: ignore[no-untyped-call]
                 raise

@@ -5,6 +5,7 @@ import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
@@ -16,10 +17,18 @@ from aura_model.errors import AuraError, ModelNotReadyError
 from aura_model.logging import get_logger, setup_logging
 from aura_model.scores import ClipScore
 from deployments.loading import Loaded, LoadingModel
-from deployments.messages import ModelStatus, Scored
+from deployments.messages import UNKNOWN, ModelStatus, Scored, Trace
 
 BATCH_WAIT_SECONDS = 0.005
 """How long a batch waits for company; small beside the decoding of a video."""
+
+
+@dataclass(frozen=True, eq=False)
+class Job:
+    """The clips of one file, and the request that they belong to."""
+
+    clips: Clips
+    trace: Trace
 
 
 class Detector:
@@ -40,7 +49,7 @@ class Detector:
         """How far the model is; never waits for it."""
         return self._model.status()
 
-    async def score(self, clips: Clips | AuraError) -> Scored | AuraError:
+    async def score(self, clips: Clips | AuraError, trace: Trace = UNKNOWN) -> Scored | AuraError:
         """Score the clips of one file. An error of the stage before, and a missing model, are answers, not crashes.
 
         Raises:
@@ -53,19 +62,23 @@ class Detector:
         except ModelNotReadyError as error:
             return error
         began = time.perf_counter()
-        scores = await self._enqueue(clips) if clips.clips else ()
+        logger = get_logger(__name__).bind(**trace.fields(), clips=len(clips.clips))
+        scores = await self._enqueue(Job(clips, trace)) if clips.clips else ()
+        seconds = time.perf_counter() - began
         if isinstance(scores, Exception):
+            logger.bind(error=type(scores).__name__).error("a file could not be scored")
             raise scores
-        return Scored(clips.without_samples(), tuple(scores), loaded.info, {"score": time.perf_counter() - began})
+        logger.bind(timings={"score": round(1000 * seconds, 1)}).debug("scored")
+        return Scored(clips.without_samples(), tuple(scores), loaded.info, {"score": seconds})
 
     def check_health(self) -> None:
         """Ray Serve restarts the replica where this raises: a forward pass that hangs, or a broken CUDA context."""
         self._watch.check()
 
-    async def _score_batch(self, batch: list[Clips]) -> list[Sequence[ClipScore] | Exception]:
+    async def _score_batch(self, batch: list[Job]) -> list[Sequence[ClipScore] | Exception]:
         loop = asyncio.get_running_loop()
         with self._watch.batch():
-            results = await loop.run_in_executor(self._forward, score_each, self._model.get(), batch)
+            results = await loop.run_in_executor(self._forward, _score_jobs, self._model.get(), batch)
         self._watch.see(results)
         return results
 
@@ -75,6 +88,12 @@ def _load(config: Config) -> Loaded:
     from deployments.served_model import load
 
     return load(config)
+
+
+def _score_jobs(model: Loaded, batch: Sequence[Job]) -> list[Sequence[ClipScore] | Exception]:
+    """As `score_each`; each line of the log says for which requests."""
+    with get_logger(__name__).contextualize(request_ids=[job.trace.request_id for job in batch]):
+        return score_each(model, [job.clips for job in batch])
 
 
 def score_each(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore] | Exception]:
@@ -90,9 +109,9 @@ def score_each(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore
     return [scores[end - len(clips.clips) : end] for clips, end in zip(batch, ends, strict=True)]
 
 
-def count_clips(batch: Sequence[Clips]) -> int:
+def count_clips(batch: Sequence[Job]) -> int:
     """The size of a batch, which is bounded in clips and not in files."""
-    return sum(len(clips.clips) for clips in batch)
+    return sum(len(job.clips.clips) for job in batch)
 
 
 def max_batch_clips(config: Config) -> int:

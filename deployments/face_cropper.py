@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -16,9 +17,12 @@ from aura_model.errors import AuraError, MediaError
 from aura_model.logging import get_logger, setup_logging
 from aura_model.sandbox import Sandbox
 from deployments.cpus import available_cpus
+from deployments.messages import UNKNOWN, Trace
 from deployments.problems import ServiceError
 
 Source = Path | npt.NDArray[np.uint8]
+FAILURES = {"decode_crashed", "decode_timeout", "decode_out_of_memory"}
+"""Codes of files that a decode child did not come through, rather than refused."""
 WARM_UP_SIDE = 64
 """Pixels of the picture that warms a child up."""
 
@@ -45,20 +49,21 @@ class FaceCropper:
         sandbox = opening.result()
         return sandbox if isinstance(sandbox, AuraError) else True
 
-    async def crop(self, source: Source, config: Config, seconds: float) -> Clips | AuraError:
+    async def crop(self, source: Source, config: Config, seconds: float, trace: Trace = UNKNOWN) -> Clips | AuraError:
         """The clips of one file, prepared as `config` says. A bad file is an answer, not a crash.
 
         Args:
             source: a path on this node, or the file's bytes `[N]`.
             config: the settings that go with the loaded model.
             seconds: time left, waiting included.
+            trace: the request, for the log.
         """
         began = time.monotonic()
         sandbox = await asyncio.shield(self._opening(config))
         if isinstance(sandbox, AuraError):
             return sandbox
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, _crop, sandbox, source, began, began + seconds)
+        return await loop.run_in_executor(self._threads, _crop, sandbox, source, began, began + seconds, trace)
 
     def __del__(self) -> None:
         """Ray Serve calls this when the replica stops; the children of a replica that was killed end by themselves."""
@@ -89,7 +94,15 @@ class FaceCropper:
         return sandbox
 
 
-def _crop(sandbox: Sandbox, source: Source, began: float, end: float) -> Clips | AuraError:
+def _crop(sandbox: Sandbox, source: Source, began: float, end: float, trace: Trace) -> Clips | AuraError:
+    """Crop and leave a line in the log; also where nobody waits for the outcome any more."""
+    with get_logger(__name__).contextualize(**trace.fields()):
+        outcome = _load(sandbox, source, began, end)
+        _log(outcome)
+    return outcome
+
+
+def _load(sandbox: Sandbox, source: Source, began: float, end: float) -> Clips | AuraError:
     now = time.monotonic()
     if now >= end:
         return ServiceError("deadline_exceeded", "No decoder became free in time.")
@@ -98,6 +111,21 @@ def _crop(sandbox: Sandbox, source: Source, began: float, end: float) -> Clips |
     except MediaError as error:
         return error
     return replace(clips, timings={"queue": now - began, **clips.timings})
+
+
+def _log(outcome: Clips | AuraError) -> None:
+    """A file that the decoder did not come through is a warning; other outcomes are for whoever looks closely."""
+    logger = get_logger(__name__)
+    if isinstance(outcome, Clips):
+        logger.bind(clips=len(outcome.clips), timings=_milliseconds(outcome.timings)).debug("cropped")
+    elif outcome.code in FAILURES:
+        logger.bind(code=outcome.code, detail=outcome.detail).warning("decoding failed")
+    else:
+        logger.bind(code=outcome.code, detail=outcome.detail).debug("refused")
+
+
+def _milliseconds(timings: Mapping[str, float]) -> dict[str, float]:
+    return {stage: round(1000 * seconds, 1) for stage, seconds in timings.items()}
 
 
 def _warm_up(sandbox: Sandbox) -> None:

@@ -20,7 +20,7 @@ from deployments.health import Health, Live, Monitor, NotReady, Ready
 from deployments.messages import Backend
 from deployments.predictor import Predictor
 from deployments.problems import code_of_status, document, problem_response
-from deployments.request_ids import RequestIds, request_id_of
+from deployments.request_ids import RequestIds, trace_of
 from deployments.uploads import VideoRequest
 
 PREDICT_CODES = (
@@ -132,7 +132,7 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
 
 
 async def _reply(request: Request, error: Exception) -> Response:
-    request_id = request_id_of(request)
+    request_id = trace_of(request).request_id
     if isinstance(error, AuraError):
         return problem_response(error.code, error.detail, request_id)
     if isinstance(error, HTTPException):

@@ -15,6 +15,26 @@ from aura_model.scores import ClipScore
 State = Literal["loading", "ready", "failed"]
 
 
+@dataclass(frozen=True)
+class Trace:
+    """Which request a stage works for. It goes with each call, and its fields into each line of the log."""
+
+    request_id: str
+    traceparent: str | None = None
+    """The W3C trace context of our own span, where the caller gave one that is valid."""
+
+    def fields(self) -> dict[str, str]:
+        """What a line of the log says about the request: its id, and the ids of trace and span where there are any."""
+        if self.traceparent is None:
+            return {"request_id": self.request_id}
+        _, trace_id, span_id, _ = self.traceparent.split("-")
+        return {"request_id": self.request_id, "trace_id": trace_id, "span_id": span_id}
+
+
+UNKNOWN = Trace("unknown")
+"""Of a call by an ingress that does not say for which request."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scored:
     """The detector's answer for one file: no pixels, no sound."""
@@ -47,8 +67,8 @@ class ModelStatus:
 class Backend(Protocol):
     """The stages behind the ingress."""
 
-    async def predict(self, media: npt.NDArray[np.uint8], seconds: float) -> Scored:
-        """Analyse one file of bytes `[N]` within `seconds`.
+    async def predict(self, media: npt.NDArray[np.uint8], seconds: float, trace: Trace) -> Scored:
+        """Analyse one file of bytes `[N]` within `seconds`, for the request that `trace` names.
 
         Raises:
             MediaError: the file is at fault.

@@ -12,9 +12,9 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import get_logger, log_inference_event
 from deployments.health import Monitor
-from deployments.messages import Backend, Scored
+from deployments.messages import Backend, Scored, Trace
 from deployments.problems import ServiceError
-from deployments.request_ids import request_id_of
+from deployments.request_ids import trace_of
 from deployments.uploads import as_array, receive_media
 
 if TYPE_CHECKING:
@@ -37,14 +37,14 @@ class Predictor:
         Raises:
             AuraError: with a code of `problems.PROBLEMS`.
         """
-        event = Event(request_id_of(request))
+        event = Event(trace_of(request))
         try:
             analysis = await self._bounded(request, event)
         except AuraError as error:
             event.status = error.code
             raise
         except Exception as error:  # noqa: BLE001 - the client gets a problem, the log the trace
-            self._logger.bind(request_id=event.request_id).opt(exception=error).error("a request failed")
+            self._logger.opt(exception=error).error("a request failed")
             event.status = "internal"
             raise ServiceError("internal", "The service made a mistake; the log has the trace.") from None
         else:
@@ -70,7 +70,7 @@ class Predictor:
         async with receive_media(request, self._config) as media:
             fetched = event.seconds()
             event.filename, event.size = media.name, media.size
-            scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event))
+            scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event), event.trace)
         return self._report(scored, fetched, event)
 
     def _seconds_left(self, event: "Event") -> float:
@@ -78,14 +78,16 @@ class Predictor:
 
     def _report(self, scored: Scored, fetched: float, event: "Event") -> Analysis:
         timings = {"fetch": fetched, **scored.timings, "total": event.seconds()}
-        return analyse(scored.clips, scored.scores, scored.model, self._config, timings, request_id=event.request_id)
+        return analyse(
+            scored.clips, scored.scores, scored.model, self._config, timings, request_id=event.trace.request_id
+        )
 
 
 @dataclass
 class Event:
     """What the log says about one request; filled in on the way."""
 
-    request_id: str
+    trace: Trace
     filename: str | None = None
     size: int = 0
     model_version: str = ""
@@ -101,7 +103,7 @@ class Event:
         """Write the line."""
         log_inference_event(
             logger,
-            self.request_id,
+            self.trace.request_id,
             self.filename,
             self.size,
             self.model_version,

@@ -16,7 +16,7 @@ from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
 from deployments.ingress import build_api
-from deployments.messages import ModelStatus, Scored
+from deployments.messages import ModelStatus, Scored, Trace
 
 INFO = ModelInfo(name="multimodal_v1", version="test-1", trained=True, calibrated=True)
 READY = ModelStatus(state="ready", checkpoint_path="best.pth", checkpoint_exists=True, model=INFO, device="cpu")
@@ -70,11 +70,13 @@ class FakeBackend:
         self.heard = asyncio.Event()
         self.media: list[bytes] = []
         self.seconds: list[float] = []
+        self.traces: list[Trace] = []
         self.answer: Answer = self.score
 
-    async def predict(self, media: npt.NDArray[np.uint8], seconds: float) -> Scored:
+    async def predict(self, media: npt.NDArray[np.uint8], seconds: float, trace: Trace) -> Scored:
         self.media.append(media.tobytes())
         self.seconds.append(seconds)
+        self.traces.append(trace)
         return await self.answer(media, seconds)
 
     async def status(self) -> ModelStatus:

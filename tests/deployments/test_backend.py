@@ -13,12 +13,13 @@ from ray.serve.exceptions import BackPressureError, DeploymentUnavailableError, 
 from aura_model.config import Config
 from aura_model.errors import ConfigError, MediaError
 from deployments.backend import ServeBackend
-from deployments.messages import ModelStatus
+from deployments.messages import ModelStatus, Trace
 from deployments.problems import ServiceError
 from tests.deployments.conftest import READY, make_config, make_scored
 
 VIDEO = np.frombuffer(b"video", np.uint8)
 CONFIG = make_config()
+TRACE = Trace("abc-1")
 LOADED = ModelStatus("ready", None, False, model=READY.model, config=CONFIG)
 
 
@@ -76,16 +77,16 @@ async def backend(handles: Handles) -> ServeBackend:
 
 
 async def test_the_crops_go_from_one_stage_to_the_other(handles: Handles, backend: ServeBackend) -> None:
-    scored = await backend.predict(VIDEO, 9.0)
+    scored = await backend.predict(VIDEO, 9.0, TRACE)
     assert scored is handles.score.answer
-    assert handles.crop.calls == [(("ref", b"video"), CONFIG, 9.0)]
-    assert handles.score.calls == [(handles.crop.responses[0],)]
+    assert handles.crop.calls == [(("ref", b"video"), CONFIG, 9.0, TRACE)]
+    assert handles.score.calls == [(handles.crop.responses[0], TRACE)]
 
 
 async def test_an_error_that_a_stage_answers_is_raised(handles: Handles, backend: ServeBackend) -> None:
     handles.score.answer = MediaError("corrupt_video", "")
     with pytest.raises(MediaError):
-        await backend.predict(VIDEO, 9.0)
+        await backend.predict(VIDEO, 9.0, TRACE)
 
 
 @pytest.mark.parametrize(
@@ -101,21 +102,21 @@ async def test_an_error_that_a_stage_answers_is_raised(handles: Handles, backend
 async def test_trouble_between_the_stages(handles: Handles, backend: ServeBackend, error: Exception, code: str) -> None:
     handles.score.answer = error
     with pytest.raises(ServiceError) as caught:
-        await backend.predict(VIDEO, 9.0)
+        await backend.predict(VIDEO, 9.0, TRACE)
     assert caught.value.code == code
 
 
 async def test_a_defect_of_a_stage_stays_one(handles: Handles, backend: ServeBackend) -> None:
     handles.score.answer = RayTaskError("score", "trace", KeyError("x"))
     with pytest.raises(RayTaskError):
-        await backend.predict(VIDEO, 9.0)
+        await backend.predict(VIDEO, 9.0, TRACE)
 
 
 async def test_leaving_early_cancels_the_stages(handles: Handles, backend: ServeBackend) -> None:
     handles.score.answer = asyncio.Event()
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
-            await backend.predict(VIDEO, 9.0)
+            await backend.predict(VIDEO, 9.0, TRACE)
     assert handles.crop.responses[0].cancelled
 
 
@@ -131,7 +132,7 @@ async def test_without_a_model_the_decoders_wait(handles: Handles, state: Any) -
     assert await backend.status() == status
     assert handles.prepare.calls == []
     with pytest.raises(ServiceError, match="unavailable"):
-        await backend.predict(VIDEO, 9.0)
+        await backend.predict(VIDEO, 9.0, TRACE)
 
 
 def _loading(status: ModelStatus) -> bool:
@@ -160,5 +161,5 @@ async def test_a_new_model_brings_its_settings(handles: Handles, backend: ServeB
     other: Config = make_config(dataset={"face": {"size": 96}})
     handles.status.answer = ModelStatus("ready", None, False, model=READY.model, config=other)
     await backend.status()
-    await backend.predict(VIDEO, 9.0)
+    await backend.predict(VIDEO, 9.0, TRACE)
     assert handles.crop.calls[0][1] is other

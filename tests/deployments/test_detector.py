@@ -12,9 +12,9 @@ from aura_model.errors import MediaError, ModelNotReadyError
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model
-from deployments.detector import Detector, Watch, count_clips, max_batch_clips, score_each
+from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each
 from deployments.loading import Loaded
-from deployments.messages import Scored
+from deployments.messages import UNKNOWN, Scored
 from tests.deployments.conftest import INFO, make_clips, make_config
 
 POISON = 99.0
@@ -74,7 +74,7 @@ def test_a_file_that_fails_alone_is_not_tried_again(loaded: Loaded, model: Model
 
 
 def test_a_batch_is_measured_in_clips() -> None:
-    assert count_clips([make_clips(2), make_clips(3)]) == 5
+    assert count_clips([Job(make_clips(count), UNKNOWN) for count in (2, 3)]) == 5
 
 
 @pytest.mark.parametrize(("batch_clips", "max_clips", "bound"), [(16, 4, 16), (4, 16, 16)])
@@ -140,8 +140,8 @@ async def test_a_file_without_clips_needs_no_batch(detector: Detector, model: Mo
 
 
 async def test_pixels_do_not_leave_the_detector(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def enqueue(clips: Clips) -> Sequence[ClipScore]:
-        return (await detector._score_batch([clips]))[0]
+    async def enqueue(job: Job) -> Sequence[ClipScore]:
+        return (await detector._score_batch([job]))[0]
 
     monkeypatch.setattr(detector, "_enqueue", enqueue)
     scored = await detector.score(make_clips(2))
@@ -153,7 +153,7 @@ async def test_pixels_do_not_leave_the_detector(detector: Detector, monkeypatch:
 
 
 async def test_what_the_model_raises_for_a_file_is_raised(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def enqueue(clips: Clips) -> Exception:
+    async def enqueue(job: Job) -> Exception:
         return RuntimeError("poison")
 
     monkeypatch.setattr(detector, "_enqueue", enqueue)
