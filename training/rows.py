@@ -108,9 +108,9 @@ def rows_to_clips(rows: Sequence[Mapping[str, Any]]) -> Clips:
     )
 
 
-def to_columns(row: Row) -> Columns:
-    """A batch of this one row."""
-    return {name: np.asarray(value)[None] for name, value in row.items()}
+def to_columns(*rows: Row) -> Columns:
+    """A batch of these rows, at least one."""
+    return {name: np.stack([np.asarray(row[name]) for row in rows]) for name in rows[0]}
 
 
 def to_rows(columns: Columns) -> list[Row]:

@@ -4,10 +4,10 @@ One stream for the whole run, and not one for each epoch: Ray Data starts its ac
 and makes clips ahead only within one. Order and clip starts follow from (seed, epoch, video) alone.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
+from itertools import chain, islice, pairwise
 from math import ceil
 from typing import Any
 
@@ -25,6 +25,8 @@ from training.rows import ClipShape, Columns, Row, error_row, to_columns
 
 BALANCE = 0
 """The `turn` of rows that belong to no epoch, see `balances`."""
+BLOCK_BYTES = 10 * 1024**2
+"""Clips are handed on in blocks of about this size, of one clip at least."""
 LONGEST_SPAN = 8
 """Videos of one task at the most: a task costs Ray about as much as a short video costs to decode."""
 SPANS_PER_WORKER = 16
@@ -78,20 +80,30 @@ class CourseExtractor(ClipExtractor):
         """Extract the places of `course`; else as in `ClipExtractor`."""
         super().__init__(config)
         self._course = course
-        blank = error_row("balance", "", course.at(0).path_row, ClipShape.of(parse_config(config)))
+        shape = ClipShape.of(parse_config(config))
+        self._most = max(BLOCK_BYTES // (3 * shape.frames * shape.size**2), 1)
+        blank = error_row("balance", "", course.at(0).path_row, shape)
         self._blank = to_columns(blank | {"turn": BALANCE})
 
     def __call__(self, batch: Columns) -> Iterator[Columns]:
-        """Yield one clip at a time; the rows of a balance at once, as they must stay together."""
+        """Yield a few clips at a time: a block costs Ray about as much as a stored clip costs to read."""
         for begin, end, balance in zip(*(batch[name].tolist() for name in ("begin", "end", "balance")), strict=True):
             if balance:
                 yield {name: np.repeat(values, balance, axis=0) for name, values in self._blank.items()}
-            for rows in ahead(self._rows_at, range(begin, end), 1):  # the next video, while these rows are handed on
-                yield from map(to_columns, rows)
+            videos = ahead(self._rows_at, range(begin, end), 1)  # the next one, while these rows are handed on
+            for rows in lists_of(self._most, chain.from_iterable(videos)):
+                yield to_columns(*rows)
 
     def _rows_at(self, index: int) -> list[Row]:
         place = self._course.at(index)
         return [row | {"turn": place.turn} for row in self.rows(place.path_row)]
+
+
+def lists_of(most: int, rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows in their order, in lists of `most`; the last one may be shorter."""
+    remaining = iter(rows)
+    while held := list(islice(remaining, most)):
+        yield held
 
 
 def clip_stream(

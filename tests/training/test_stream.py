@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aura_model.config import Config
+from aura_model.config import Config, load_config
 from training import dataset
 from training.data.manifest import Sample
 from training.rows import Row, to_rows
@@ -144,29 +144,38 @@ def _two_clips_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dataset, "row_source", lambda config: rows)
 
 
-def extracted(course: Course, config: Config, *spans: tuple[int, int]) -> Iterator[Row]:
+def blocks(course: Course, config: Config, *spans: tuple[int, int]) -> Iterator[list[Row]]:
     extractor = CourseExtractor(config.plain(), course)
     for begin, end in spans:
         for columns in extractor({"begin": np.array([begin]), "end": np.array([end]), "balance": np.array([0])}):
-            (row,) = to_rows(columns)
-            yield row
+            yield to_rows(columns)
 
 
 @pytest.mark.usefixtures("_two_clips_a_video")
 @pytest.mark.parametrize("spans", [[(0, 2 * PASS)], [(0, 3), (3, 12), (12, 2 * PASS)]])
-def test_the_pool_gives_each_clip_of_each_place_one_at_a_time_with_its_turn(
+def test_the_pool_gives_each_clip_of_each_place_with_its_turn(
     config: Config, make_course: Callable[..., Course], spans: list[tuple[int, int]]
 ) -> None:
     course = make_course(last=2)
     found = [
         (int(row["turn"]), int(row["slot"]), str(row["video_id"]), int(row["clip"]))
-        for row in extracted(course, config, *spans)
+        for rows in blocks(course, config, *spans)
+        for row in rows
     ]
     assert found == [
         (place.turn, place.path_row["slot"], place.path_row["video_id"], clip)
         for place in places(course)
         for clip in range(2)
     ]
+
+
+@pytest.mark.usefixtures("_two_clips_a_video")
+@pytest.mark.parametrize(("frames", "sizes"), [(8, [8, 2]), (64, [1] * 10), (16, [4, 4, 2])])
+def test_large_clips_are_handed_on_in_smaller_blocks(
+    make_course: Callable[..., Course], frames: int, sizes: list[int]
+) -> None:
+    config = load_config(env={}, settings={"dataset": {"video": {"temporal_window": frames}}})
+    assert [len(rows) for rows in blocks(make_course(last=2), config, (0, 5))] == sizes
 
 
 @pytest.mark.usefixtures("_two_clips_a_video")
