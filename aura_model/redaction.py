@@ -1,12 +1,12 @@
 """What must not reach a log: secrets by the exact name of their field, the query and user of every URL, raw bytes.
 
-Everything here is a pure function over plain data. The rules, and why they match names and not "anything with 'key'
-in it", are in `docs/logging.md`.
+The rules, and why they match names and not "anything with 'key' in it", are in `docs/logging.md`.
 """
 
 import dataclasses
 import math
 import numbers
+import os
 import re
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -14,6 +14,8 @@ from typing import Any
 from pydantic import BaseModel
 
 REDACTED = "<redacted>"
+API_KEYS = "AURA_API_KEYS"
+"""The environment variable with the API keys of the service, `NAME:KEY` or `KEY`, separated by commas."""
 MAX_TEXT = 16_384
 """Characters kept of one string; the middle of a longer one is cut out."""
 MAX_DEPTH = 12
@@ -84,6 +86,17 @@ def redact_text(text: str) -> str:
     text = _CREDENTIALS.sub(rf"\1 {REDACTED}", text)
     text = _TOKEN_SHAPES.sub(REDACTED, text)
     return _shorten(_redact_pairs(text))
+
+
+def without_own_keys(text: str) -> str:
+    """The text without the API keys that this process has in its environment, whatever surrounds them.
+
+    The environment is read at each call: a logger that holds the keys would take them along wherever it is sent.
+    """
+    for entry in os.environ.get(API_KEYS, "").split(","):
+        if key := entry.rpartition(":")[2].strip():
+            text = text.replace(key, REDACTED)
+    return text
 
 
 def redact(value: Any, *, name: str = "") -> Any:

@@ -17,6 +17,8 @@ from ray.serve.config import BackpressureConfig
 
 from aura_model.config import Config, load_config
 from aura_model.errors import ConfigError
+from deployments.access import Access
+from deployments.binding import listens_on_loopback
 from deployments.detector import Detector, max_batch_clips
 from deployments.face_cropper import FaceCropper
 from deployments.ingress import Ingress
@@ -56,9 +58,10 @@ def build(args: AppArgs) -> Application:
     """The service, fitted to the cluster.
 
     Raises:
-        ConfigError: a bad setting, or more GPUs asked for than the cluster has.
+        ConfigError: a bad setting, more GPUs asked for than the cluster has, or no API keys where they are required.
     """
     config = load_config(args.config, settings=args.settings)
+    Access(config.serving, open_to_others=not listens_on_loopback())  # refuses here what each ingress would refuse
     cpus, gpus = cluster_resources()
     in_flight = config.serving.max_in_flight * args.ingress_replicas
     detector = serve.deployment(

@@ -5,22 +5,31 @@ from contextlib import asynccontextmanager
 from importlib.metadata import version
 from typing import Any
 
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI, Request, Response, Security
+from fastapi.params import Depends
 from fastapi.responses import JSONResponse
+from fastapi.security import APIKeyHeader, HTTPBearer
 from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
+from starlette.middleware.cors import CORSMiddleware
 
 from aura_model.analysis import Analysis
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError
-from aura_model.logging import setup_logging
+from aura_model.logging import get_logger, setup_logging
+from deployments.access import HEADER as API_KEY
+from deployments.access import Access
 from deployments.backend import ServeBackend
+from deployments.binding import listens_on_loopback
+from deployments.docs_page import add_docs
 from deployments.forms import FIELD
 from deployments.health import Health, Live, Monitor, NotReady, Ready
 from deployments.messages import Backend
 from deployments.predictor import Predictor
-from deployments.problems import code_of_status, document, problem_response
+from deployments.problems import ServiceError, code_of_status, document, problem_response
+from deployments.request_ids import HEADER as REQUEST_ID
 from deployments.request_ids import RequestIds, trace_of
+from deployments.security_headers import SecurityHeaders
 from deployments.uploads import VideoRequest
 
 PREDICT_CODES = (
@@ -30,6 +39,7 @@ PREDICT_CODES = (
     "unsupported_media_type",
     "length_required",
     "body_too_large",
+    "upload_timeout",
     "url_forbidden",
     "fetch_refused",
     "fetch_failed",
@@ -68,13 +78,23 @@ class Ingress:
 
     def __serve_build_asgi_app__(self) -> FastAPI:
         """Ray Serve asks for the application once, on the replica."""
-        return build_api(self._config, self._backend)
+        return build_api(self._config, self._backend, open_to_others=not listens_on_loopback())
 
 
-def build_api(config: Config, backend: Backend) -> FastAPI:
-    """The whole HTTP surface on any backend."""
+def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> FastAPI:
+    """The whole HTTP surface on any backend.
+
+    Args:
+        config: the settings.
+        backend: the stages.
+        open_to_others: whether others than this machine can connect.
+
+    Raises:
+        ConfigError: see `Access`.
+    """
+    access = Access(config.serving, open_to_others)
     monitor = Monitor(backend, config.inference.checkpoint)
-    predictor = Predictor(config, backend, monitor)
+    predictor = Predictor(config, backend, monitor, access)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -87,23 +107,52 @@ def build_api(config: Config, backend: Backend) -> FastAPI:
         summary="Tells whether a video of a person has been manipulated.",
         version=version("aura"),
         lifespan=lifespan,
+        docs_url=None,
         redoc_url=None,
+        openapi_url="/openapi.json" if config.serving.docs else None,
         redirect_slashes=False,
     )
-    api.add_middleware(RequestIds)
+    _add_middleware(api, config.serving.cors_origins)
     for error in (AuraError, HTTPException, Exception):
         api.add_exception_handler(error, _reply)
     _add_health(api, monitor)
-    _add_predict(api, predictor)
+    _add_predict(api, predictor, access)
+    if config.serving.docs:
+        add_docs(api)
+    _announce(config, access)
     return api
 
 
-def _add_predict(api: FastAPI, predictor: Predictor) -> None:
+def _announce(config: Config, access: Access) -> None:
+    """Log once what holds. Paths and hosts stay, whatever looks like a secret is redacted as in any record."""
+    logger = get_logger(__name__)
+    sections = {name: section for name, section in config.plain().items() if name != "training"}
+    logger.bind(config=sections, api_keys=access.names).info("the service starts with these settings")
+    if access.warning:
+        logger.warning(access.warning)
+
+
+def _add_middleware(api: FastAPI, origins: tuple[str, ...]) -> None:
+    """The last one added sees a request first."""
+    if origins:
+        api.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID],
+            expose_headers=["Retry-After", REQUEST_ID],
+        )
+    api.add_middleware(RequestIds)
+    api.add_middleware(SecurityHeaders)
+
+
+def _add_predict(api: FastAPI, predictor: Predictor, access: Access) -> None:
     @api.post(
         "/predict",
         response_model=Analysis,
         responses=document(PREDICT_CODES),
         openapi_extra={"requestBody": _REQUEST_BODY},
+        dependencies=_security(access),
     )
     async def predict(request: Request) -> Analysis:
         """Analyse a video or a still picture: by URL (JSON) or by upload (multipart form, field `file`)."""
@@ -131,8 +180,17 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
         return monitor.health()
 
 
+def _security(access: Access) -> list[Depends]:
+    """For the schema, and so for the page's form; `Access` reads the headers itself."""
+    if not access.enforced:
+        return []
+    return [Security(APIKeyHeader(name=API_KEY, auto_error=False)), Security(HTTPBearer(auto_error=False))]
+
+
 async def _reply(request: Request, error: Exception) -> Response:
     request_id = trace_of(request).request_id
+    if isinstance(error, ServiceError):
+        return problem_response(error.code, error.detail, request_id, error.retry_after)
     if isinstance(error, AuraError):
         return problem_response(error.code, error.detail, request_id)
     if isinstance(error, HTTPException):

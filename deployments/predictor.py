@@ -11,6 +11,8 @@ from aura_model.analysis import Analysis, analyse
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import get_logger, log_inference_event
+from deployments.access import Access
+from deployments.admission import Admission, Place
 from deployments.health import Monitor
 from deployments.messages import Backend, Scored, Trace
 from deployments.problems import ServiceError
@@ -22,13 +24,14 @@ if TYPE_CHECKING:
 
 
 class Predictor:
-    """Answers requests within the service's bounds: how many at once, and how long each."""
+    """Answers requests within the service's bounds: whose, how many at once, and how long each."""
 
-    def __init__(self, config: Config, backend: Backend, monitor: Monitor) -> None:
+    def __init__(self, config: Config, backend: Backend, monitor: Monitor, access: Access) -> None:
         self._config = config
+        self._access = access
         self._backend = backend
         self._monitor = monitor
-        self._slots = asyncio.Semaphore(config.serving.max_in_flight)
+        self._admission = Admission(config.serving.max_in_flight)
         self._logger = get_logger(__name__)
 
     async def predict(self, request: Request) -> Analysis:
@@ -39,6 +42,7 @@ class Predictor:
         """
         event = Event(trace_of(request))
         try:
+            event.caller = self._access.admit(request)
             analysis = await self._bounded(request, event)
         except AuraError as error:
             event.status = error.code
@@ -57,18 +61,17 @@ class Predictor:
 
     async def _bounded(self, request: Request, event: "Event") -> Analysis:
         self._monitor.require_ready()
-        if self._slots.locked():
-            raise ServiceError("busy", f"{self._config.serving.max_in_flight} requests are being answered already.")
         seconds = self._config.serving.deadline_seconds
         try:
-            async with self._slots, asyncio.timeout(seconds):
-                return await self._analyse(request, event)
+            async with self._admission.place() as place, asyncio.timeout(seconds):
+                return await self._analyse(request, event, place)
         except TimeoutError:
             raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
 
-    async def _analyse(self, request: Request, event: "Event") -> Analysis:
+    async def _analyse(self, request: Request, event: "Event", place: Place) -> Analysis:
         async with receive_media(request, self._config) as media:
             fetched = event.seconds()
+            await place.arrived()
             event.filename, event.size = media.name, media.size
             scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event), event.trace)
         return self._report(scored, fetched, event)
@@ -88,6 +91,8 @@ class Event:
     """What the log says about one request; filled in on the way."""
 
     trace: Trace
+    caller: str | None = None
+    """The name of the API key."""
     filename: str | None = None
     size: int = 0
     model_version: str = ""

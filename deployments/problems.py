@@ -22,6 +22,8 @@ class Problem:
     title: str
     retry_after: int | None = None
     """Seconds after which the same request may succeed; sent as `Retry-After`."""
+    challenge: str | None = None
+    """How to name oneself; sent as `WWW-Authenticate`."""
 
 
 def _media_problems() -> dict[str, Problem]:
@@ -34,10 +36,13 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
         "unsupported_media_type": Problem(415, "The body is neither JSON nor a multipart form."),
         "length_required": Problem(411, "The request names no Content-Length."),
         "body_too_large": Problem(413, "The JSON body is larger than the service accepts."),
-        "unauthorized": Problem(401, "The request names no API key that the service knows."),
+        "unauthorized": Problem(
+            401, "The request names no API key that the service knows.", challenge='Bearer realm="aura"'
+        ),
         "rate_limited": Problem(429, "This API key has sent as many requests as it may.", retry_after=60),
         "not_found": Problem(404, "There is nothing at this path."),
         "method_not_allowed": Problem(405, "This path does not answer this method."),
+        "upload_timeout": Problem(408, "The body came too slowly."),
         "url_forbidden": Problem(422, "The service does not fetch this URL."),
         "fetch_refused": Problem(422, "The URL did not answer with a file."),
         "fetch_failed": Problem(502, "The URL could not be read."),
@@ -58,10 +63,12 @@ _CODES_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_
 class ServiceError(AuraError):
     """A request that is refused or fails outside the media itself; `code` is a key of `PROBLEMS`."""
 
-    def __init__(self, code: str, detail: str) -> None:
+    def __init__(self, code: str, detail: str, retry_after: int | None = None) -> None:
         if code not in PROBLEMS:
             raise ValueError(f"unknown problem code {code!r}")
         super().__init__(code, detail)
+        self.retry_after = retry_after
+        """Seconds, where they are known better than the table knows them."""
 
 
 class ProblemBody(BaseModel):
@@ -91,12 +98,13 @@ def problem_body(code: str, detail: str, request_id: str) -> ProblemBody:
     )
 
 
-def problem_response(code: str, detail: str, request_id: str) -> JSONResponse:
-    """The reply for one occurrence."""
+def problem_response(code: str, detail: str, request_id: str, retry_after: int | None = None) -> JSONResponse:
+    """The reply for one occurrence; `retry_after` overrides the table's."""
     body = problem_body(code, detail, request_id)
-    retry_after = PROBLEMS[body.code].retry_after
-    headers = {} if retry_after is None else {"Retry-After": str(retry_after)}
-    return JSONResponse(body.model_dump(), body.status, headers, MEDIA_TYPE)
+    problem = PROBLEMS[body.code]
+    headers = {"Retry-After": retry_after or problem.retry_after, "WWW-Authenticate": problem.challenge}
+    given = {name: str(value) for name, value in headers.items() if value is not None}
+    return JSONResponse(body.model_dump(), body.status, given, MEDIA_TYPE)
 
 
 def code_of_status(status: int) -> str:

@@ -49,5 +49,5 @@ def rayjob() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def paths() -> set[str]:
     """The paths that the service answers."""
-    api = build_api(load_config(env={}), Mock())
+    api = build_api(load_config(env={}), Mock(), open_to_others=False)
     return {route.path for route in api.routes}  # type: ignore[attr-defined]

@@ -107,9 +107,11 @@ class FakeBackend:
 
 
 @asynccontextmanager
-async def client_of(config: Config, backend: FakeBackend) -> AsyncIterator[httpx.AsyncClient]:
+async def client_of(
+    config: Config, backend: FakeBackend, *, open_to_others: bool = False
+) -> AsyncIterator[httpx.AsyncClient]:
     """A client of the service, once the service has heard from the backend."""
-    api = build_api(config, backend)
+    api = build_api(config, backend, open_to_others=open_to_others)
     transport = httpx.ASGITransport(api)
     async with (
         api.router.lifespan_context(api),

@@ -522,5 +522,5 @@ async def test_every_reply_of_the_router_has_an_id(client: httpx.AsyncClient) ->
 
 
 async def test_the_documentation_is_served(client: httpx.AsyncClient) -> None:
-    assert "/openapi.json" in (await client.get("/docs")).text
+    assert "openapi.json" in (await client.get("/docs")).text
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "Aura"

@@ -17,7 +17,7 @@ ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", re.MULTILINE)
 
 @pytest.fixture(scope="module")
 def openapi() -> dict[str, Any]:
-    return build_api(make_config(), FakeBackend()).openapi()
+    return build_api(make_config(), FakeBackend(), open_to_others=False).openapi()
 
 
 def test_each_media_error_has_a_row_with_its_title() -> None:
