@@ -11,6 +11,7 @@ import socket
 import sys
 import traceback
 from contextlib import suppress
+from importlib import import_module
 
 import cv2
 import numpy as np
@@ -19,10 +20,14 @@ from aura_model import wire
 from aura_model.clips import ClipLoader
 from aura_model.config import parse_config
 from aura_model.errors import ConfigError, MediaError
+from aura_model.media import check_ffmpeg
+from aura_model.seccomp import confine
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_NO_NEW_PRIVS = 38
 OPEN_FILES = 64
+USED_LATER = ("av.subtitles.stream", "numpy.ma")
+"""What libraries import only when a file needs it, and could not any more once the child is confined."""
 
 
 def leave_network() -> bool:
@@ -52,12 +57,15 @@ def serve(link: socket.socket) -> None:
     config = parse_config(opening.config)
     cv2.setNumThreads(opening.threads)  # else one for each CPU, whose stacks alone could exceed the memory allowed
     try:
+        check_ffmpeg()
         loader = ClipLoader(config, opening.threads)
     except ConfigError as error:
         wire.send(link, wire.Header(error=("config", error.detail[: wire.LARGEST_TEXT])))
         return
+    for name in USED_LATER:
+        import_module(name)
     limit_resources(config.limits.child_memory_bytes)
-    wire.send(link, wire.Header())
+    wire.send(link, wire.Header(notes=[] if confine() else [wire.UNCONFINED]))
     while True:
         request, descriptor = wire.receive_request(link)
         signal.alarm(request.alarm)  # ends this process even when its parent is gone

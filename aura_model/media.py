@@ -5,6 +5,7 @@ checked before the first frame is decoded. Formats, codecs and frame size are li
 """
 
 import hashlib
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -22,7 +23,7 @@ from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field
 
 from aura_model.config import LimitsConfig, NonNegative
-from aura_model.errors import MediaError
+from aura_model.errors import ConfigError, MediaError
 from aura_model.stills import HEIF_BRANDS, JPEG, is_animated, still_size
 
 STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
@@ -41,6 +42,8 @@ AUDIO_CODECS = frozenset(
     | {"alac", "adpcm_ima_wav", "adpcm_ms", "pcm_alaw", "pcm_f32be", "pcm_f32le", "pcm_f64le", "pcm_mulaw", "pcm_s16be"}
     | {"pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8"}
 )
+OLDEST_FFMPEG = (8, 1, 2)
+"""Releases before it have published holes (CVE-2026-8461 and others)."""
 if TYPE_CHECKING:
     from av.packet import Packet
 
@@ -54,7 +57,7 @@ AUDIO_PACKETS_PER_FRAME = 10
 MISSING_SECONDS, MISSING_SHARE = 0.25, 0.05
 """A file that is shorter than its header claims by more than the larger of these is truncated."""
 
-Count = Annotated[int, Field(ge=0)]
+Count = Annotated[int, Field(ge=0, lt=2**53)]
 Name = Annotated[str, Field(max_length=100)]
 
 
@@ -170,6 +173,18 @@ class Media:
             return 0.0
         span = self.video.span or self.duration
         return self.video.count / span if span > 0 else 0.0
+
+
+def check_ffmpeg(version: str = av.ffmpeg_version_info) -> None:
+    """Refuse an FFmpeg with known holes: PyAV brings its own, unless it was built against that of a system.
+
+    Raises:
+        ConfigError: it is older than `OLDEST_FFMPEG`.
+    """
+    found = tuple(int(number) for number in re.findall(r"\d+", version)[:3])
+    if found < OLDEST_FFMPEG:
+        least = ".".join(map(str, OLDEST_FFMPEG))
+        raise ConfigError(f"PyAV uses FFmpeg {version}, which has known holes; it must be {least} or newer")
 
 
 @contextmanager

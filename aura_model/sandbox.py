@@ -1,8 +1,8 @@
 """The pool of decode children: untrusted media is opened in processes that can be killed, never in this one.
 
-A child has a scrubbed environment, no network where the system allows that, and bounds on memory, files and time. It
-is replaced when it crashes, overruns its time or has served its number of files. A file is handed over as an open
-descriptor, so that the child needs no path and no temporary file exists.
+A child has a scrubbed environment and bounds on memory, files and time. Where the system allows that, it has no network
+and no way to open a file by its name. It is replaced when it crashes, overruns its time or has served its number of
+files. A file is handed over as an open descriptor, so that the child needs no path and no temporary file exists.
 """
 
 import os
@@ -17,6 +17,7 @@ import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from select import select
 from types import TracebackType
 from typing import Self
 
@@ -149,8 +150,9 @@ class _Child:
 
     @property
     def alive(self) -> bool:
-        """Whether it can take a file."""
-        return self._usable and self._process.poll() is None
+        """Whether it can take a file: what a ready child says unasked would pass for the answer to the next one."""
+        speaks = self._ready and bool(select([self._link], [], [], 0)[0])
+        return self._usable and not speaks and self._process.poll() is None
 
     def load(self, descriptor: int, seed: int | None, end: float) -> Clips:
         """Load one file before the moment `end`; on failure the child is of no use afterwards."""
@@ -185,6 +187,8 @@ class _Child:
         if header.error:
             self._usable = False
             raise ConfigError(header.error[1])
+        if wire.UNCONFINED in header.notes:
+            get_logger(__name__).warning("decode children keep all system calls: this machine has no seccomp")
         self._ready = True
 
     def _greeting(self, end: float) -> wire.Header:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import DatasetConfig, Finite
+from aura_model.config import DatasetConfig, NonNegative
 from aura_model.media import MediaInfo
 from aura_model.sound import SAMPLE_RATE
 
@@ -21,6 +21,10 @@ LARGEST_MESSAGE = 1 << 20
 """Bytes of JSON."""
 LENGTH = struct.Struct("<Q")
 LARGEST_TEXT = 4000
+MOST_NAMES = 32
+"""Notes or stages in one message; they become labels of metrics."""
+UNCONFINED = "unconfined"
+"""Note of a child that is ready, on a system that cannot take system calls away from it."""
 
 Note = Annotated[str, Field(pattern=r"^[a-z_]{1,40}$")]
 Array = npt.NDArray[Any]
@@ -59,7 +63,7 @@ class Request(Message):
 class ClipHeader(Message):
     """Which arrays of a clip follow: times, then frames, boxes and landmarks of a face, then the wave."""
 
-    track_id: Annotated[int, Field(ge=0)] | None
+    track_id: Annotated[int, Field(ge=0, lt=2**31)] | None
     """Of the face; None without one."""
     sound: bool
 
@@ -75,8 +79,8 @@ class Header(Message):
 
     clips: list[ClipHeader] = []
     media: MediaInfo | None = None
-    notes: list[Note] = []
-    timings: dict[Note, Finite] = {}
+    notes: Annotated[list[Note], Field(max_length=MOST_NAMES)] = []
+    timings: Annotated[dict[Note, NonNegative], Field(max_length=MOST_NAMES)] = {}
     error: tuple[Note, Annotated[str, Field(max_length=LARGEST_TEXT)]] | None = None
     """A media error's code and detail; or `config` or `bug` and a text."""
 
@@ -92,12 +96,13 @@ def decode(link: Source, header: Header, config: DatasetConfig) -> Clips:
     """Receive the arrays that a header announces, in the shapes that `config` gives them.
 
     Raises:
-        ValueError: the header does not describe what `config` asks for, or a number is not finite.
+        ValueError: the header does not describe what `config` asks for, or a number is out of its range.
         EOFError: the link closed before the last array.
     """
     if header.media is None or len(header.clips) > config.video.max_clips:
         raise ValueError("the header describes no media, or too many clips")
-    clips = tuple(_receive_clip(link, item, config) for item in header.clips)
+    end = header.media.duration + config.video.clip_seconds
+    clips = tuple(_receive_clip(link, item, config, end) for item in header.clips)
     return Clips(clips, header.media, tuple(header.notes), dict(header.timings))
 
 
@@ -163,7 +168,7 @@ def _arrays(clip: Clip) -> Iterator[Array]:
             yield array
 
 
-def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Clip:
+def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig, end: float) -> Clip:
     count, size, face = config.video.temporal_window, config.face.size, header.track_id is not None
 
     def array(dtype: type[np.generic], *shape: int) -> Array:
@@ -175,17 +180,23 @@ def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig) -> Cl
         return buffer
 
     return Clip(
-        times=_rising(array(np.float64, count)),
+        times=_rising(array(np.float64, count), end),
         seconds=config.video.clip_seconds,
         frames=array(np.uint8, count, size, size, 3) if face else None,
         boxes=array(np.float32, count, 4) if face else None,
         landmarks=array(np.float32, count, 5, 2) if face else None,
         track_id=header.track_id,
-        wave=array(np.float32, round(config.video.clip_seconds * SAMPLE_RATE)) if header.sound else None,
+        wave=_bounded(array(np.float32, round(config.video.clip_seconds * SAMPLE_RATE))) if header.sound else None,
     )
 
 
-def _rising(times: Array) -> Array:
-    if np.any(np.diff(times) <= 0):
-        raise ValueError("times do not rise")
+def _rising(times: Array, end: float) -> Array:
+    if times[0] < 0 or times[-1] > end or np.any(np.diff(times) <= 0):
+        raise ValueError("times do not rise from the start of the media to its end")
     return times
+
+
+def _bounded(wave: Array) -> Array:
+    if np.max(np.abs(wave)) > 1:
+        raise ValueError("samples are louder than 1")
+    return wave

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from aura_model import decode_child, wire
+from aura_model import decode_child, media, wire
 from aura_model.clips import Clips
 from aura_model.config import load_config
 from aura_model.errors import ConfigError, MediaError
@@ -121,8 +121,9 @@ def test_the_wish_to_end_is_no_answer(tmp_path, raised):
 class Talk:
     """A child's `serve` in a thread, without what changes this process."""
 
-    def __init__(self, monkeypatch, loader):
+    def __init__(self, monkeypatch, loader, confined=True):
         self.alarms = []
+        self.confined = confined
         self.limits = []
         self.pools = []
         self.opened = []
@@ -136,6 +137,7 @@ class Talk:
         monkeypatch.setattr(decode_child, "ClipLoader", build)
         monkeypatch.setattr(decode_child.signal, "alarm", self.alarms.append)
         monkeypatch.setattr(decode_child, "limit_resources", self.limits.append)
+        monkeypatch.setattr(decode_child, "confine", self._confine)
         monkeypatch.setattr(decode_child.cv2, "setNumThreads", self.pools.append)
         self.link, theirs = socket.socketpair()
         self.link.settimeout(10)
@@ -150,6 +152,12 @@ class Talk:
                 decode_child.serve(self._theirs)
             except (EOFError, ConnectionError) as error:
                 self.ended = error
+
+    def _confine(self):
+        """Afterwards no file can be opened, so what libraries import late is there by now."""
+        assert sys.modules.keys() >= set(decode_child.USED_LATER)
+        assert self.limits
+        return self.confined
 
     def hello(self, threads=1):
         wire.send(self.link, wire.Opening(config=CONFIG.plain(), threads=threads))
@@ -170,8 +178,8 @@ class Talk:
 def talk(monkeypatch):
     talks = []
 
-    def start(loader):
-        talks.append(Talk(monkeypatch, loader))
+    def start(loader, **settings):
+        talks.append(Talk(monkeypatch, loader, **settings))
         return talks[-1]
 
     yield start
@@ -219,6 +227,19 @@ def test_networks_that_are_missing_are_said_and_end_the_child(talk):
     assert code == "config"
     assert detail.startswith("pip install mtcnn")
     assert child.link.recv(1) == b""
+
+
+def test_a_child_that_keeps_all_system_calls_says_so(talk):
+    assert talk(Stub(), confined=False).hello() == wire.Header(notes=["unconfined"])
+
+
+def test_an_ffmpeg_with_holes_opens_nothing(talk, monkeypatch):
+    monkeypatch.setattr(media, "OLDEST_FFMPEG", (99,))
+    child = talk(Stub())
+    code, detail = child.hello().error
+    assert code == "config"
+    assert "must be 99 or newer" in detail
+    assert not child.opened
 
 
 # --- limits, in a process of its own ---

@@ -18,8 +18,8 @@ import pytest
 from pydantic import ValidationError
 
 from aura_model.config import load_config
-from aura_model.errors import MediaError
-from aura_model.media import AUDIO_PACKETS_PER_FRAME, MediaInfo, check_size, open_media
+from aura_model.errors import ConfigError, MediaError
+from aura_model.media import AUDIO_PACKETS_PER_FRAME, MediaInfo, check_ffmpeg, check_size, open_media
 from aura_model.stills import HEIF_BRANDS
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -292,7 +292,7 @@ def test_probing_a_claim_of_a_huge_frame_takes_no_memory():
 import resource, sys
 from pathlib import Path
 from aura_model.config import load_config
-from aura_model.errors import MediaError
+from aura_model.errors import ConfigError, MediaError
 from aura_model.media import open_media
 limits = load_config(env={{}}).limits
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
@@ -309,6 +309,24 @@ print(peak() - before)
     run = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True, timeout=60)
     assert run.returncode == 0, run.stderr
     assert int(run.stdout) < 50_000  # kilobytes; FFmpeg's own probe of the first one takes 700,000
+
+
+# --- the decoders' release ---
+
+
+@pytest.mark.parametrize("version", ["8.1.2", "8.1.3", "8.2", "9.0.2", "n8.1.2-3-gabcdef", "N-121212-g0123456"])
+def test_a_patched_ffmpeg_is_accepted(version):
+    check_ffmpeg(version)
+
+
+@pytest.mark.parametrize("version", ["8.1.1", "8.1", "8.0.3", "n7.1.1-2ubuntu1", "4.1.6", "unknown", ""])
+def test_an_ffmpeg_with_holes_is_refused(version):
+    with pytest.raises(ConfigError, match=r"must be 8\.1\.2 or newer"):
+        check_ffmpeg(version)
+
+
+def test_the_ffmpeg_of_this_installation_is_a_patched_one():
+    check_ffmpeg()
 
 
 # --- what is never touched ---

@@ -316,9 +316,12 @@ link = socket.socket(fileno=int(sys.argv[1]))
 def take():
     size = struct.unpack("<Q", link.recv(8, socket.MSG_WAITALL))[0]
     link.recv(size, socket.MSG_WAITALL)
-def say(value):
+MEDIA = {"sha256": "0" * 64, "bytes": 5, "container": "avi", "duration": 2.5, "width": 64, "height": 48, "fps": 25.0,
+         "rotation": 0, "video_codec": "h264", "audio_codec": None}
+FACE = {"track_id": 0, "sound": False}
+def say(value, more=b""):
     body = value if isinstance(value, bytes) else json.dumps(value).encode()
-    link.sendall(struct.pack("<Q", len(body)) + body)
+    link.sendall(struct.pack("<Q", len(body)) + body + more)
 """
 
 
@@ -358,6 +361,10 @@ take(); say({}); take()
         ("say({'error': ['bug', 'x']}); take()", "decode_crashed"),
         ("say({'error': ['too_long', 'x' * 5000]})", "decode_crashed"),
         ("link.sendall(b'\\xff' * 8)", "decode_crashed"),
+        ("say({'media': MEDIA, 'clips': [FACE] * 1000})", "decode_crashed"),
+        ("say({'media': MEDIA, 'clips': [FACE] * 4}); link.sendall(bytes(1000)); link.close()", "decode_crashed"),
+        ("say({'media': MEDIA, 'clips': [FACE]}); link.sendall(b'\\xff' * 10_000_000)", "decode_crashed"),  # no times
+        ("say({'media': MEDIA, 'clips': [FACE]})\nwhile True: link.sendall(b'x'); time.sleep(0.05)", "decode_timeout"),
         ("link.close()", "decode_crashed"),
         ("sys.exit(3)", "decode_crashed"),
         ("os.abort()", "decode_crashed"),
@@ -368,6 +375,32 @@ take(); say({}); take()
 )
 def test_a_lying_child_costs_this_file_only(impostor, script, code):
     assert refusal(impostor(ANSWER + script), b"content").code == code
+
+
+@pytest.mark.parametrize("more", ["struct.pack('<Q', 2) + b'{}'", "bytes(100_000_000)"])
+def test_what_a_child_says_unasked_is_no_answer_to_the_next_file(impostor, more):
+    pool = impostor(ANSWER + "say({'media': MEDIA}, " + more + "); take()")
+    assert pool.load_clips(b"content").media.width == 64
+    assert pool.load_clips(b"content").media.width == 64
+    assert pool.replaced >= 1
+
+
+def test_a_confined_child_has_a_filter(shared):
+    modes = [line for line in Path(f"/proc/{pid(shared)}/status").read_text().splitlines() if line.startswith("Sec")]
+    assert "Seccomp:\t2" in modes
+
+
+def test_a_child_that_cannot_be_confined_is_said_once(impostor):
+    messages = []
+    sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
+    try:
+        pool = impostor("take(); say({'notes': ['unconfined']})\nwhile True: take(); say({'media': MEDIA})")
+        for _ in range(3):
+            pool.load_clips(b"content")
+    finally:
+        logger.remove(sink)
+    (message,) = messages
+    assert "seccomp" in message
 
 
 def test_a_bug_is_logged_with_its_traceback_and_not_told_to_the_client(impostor):

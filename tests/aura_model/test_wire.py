@@ -27,7 +27,7 @@ MEDIA = {
     "sha256": "0" * 64,
     "bytes": 5,
     "container": "avi",
-    "duration": 2.5,
+    "duration": 5.0,
     "width": 64,
     "height": 48,
     "fps": 25.0,
@@ -206,6 +206,11 @@ LIES = {
     "a clip of nothing": header(clips=[{"track_id": None, "sound": False}]),
     "a negative track": header(clips=[{"track_id": -1, "sound": True}]),
     "a track that is a word": header(clips=[{"track_id": "a", "sound": True}]),
+    "a track beyond counting": header(clips=[{"track_id": 2**31, "sound": True}]),
+    "a width beyond counting": header(media=MEDIA | {"width": 10**30}),
+    "many notes": header(notes=["a"] * 33),
+    "many stages": header(timings={"a" * number: 1.0 for number in range(1, 34)}),
+    "a stage before its time": header(timings={"open": -1.0}),
     "a clip that is a list": header(clips=[[]]),
     "clips that are a number": header(clips=7),
     "a foreign key": header(extra=1),
@@ -276,9 +281,21 @@ def test_a_clip_of_nothing_is_refused_before_it_is_read():
         received(header(clips=[{"track_id": None, "sound": False}]) + np.arange(3.0).tobytes())
 
 
-def test_times_must_rise():
+@pytest.mark.parametrize(
+    "times", [[0.0, 0.2, 0.2], [0.2, 0.1, 0.3], [-0.1, 0.1, 0.2], [5.2, 5.3, 5.4], [0.0, 1.0, 1e300], [-1e300, 0, 1]]
+)
+def test_times_must_rise_within_the_media(times):
     with pytest.raises(ValueError, match="rise"):
-        received(payload(Clip(**(vars(clip()) | {"times": np.array([0.0, 0.2, 0.2])}))))
+        received(payload(Clip(**(vars(clip()) | {"times": np.array(times, dtype=np.float64)}))))
+
+
+@pytest.mark.parametrize("loud", [1.01, -1.01, 3e38])
+def test_sound_must_be_as_loud_as_sound_can_be(loud):
+    wave = np.linspace(-1, 1, SAMPLES, dtype=np.float32)
+    assert received(payload(Clip(**(vars(clip()) | {"wave": wave})))).clips
+    wave[100] = loud
+    with pytest.raises(ValueError, match="louder"):
+        received(payload(Clip(**(vars(clip()) | {"wave": wave}))))
 
 
 def test_the_span_is_the_configured_one():
