@@ -1,5 +1,6 @@
 """What a request to `/predict` brings: a JSON body with a URL, or a multipart form with a file."""
 
+import asyncio
 import os
 import re
 from collections.abc import AsyncIterator
@@ -24,6 +25,8 @@ from deployments.problems import ServiceError
 
 MAX_JSON = 65536
 """Bytes of a JSON body; a URL is far shorter."""
+GRACE_SECONDS = 5.0
+"""An upload has this long before its rate counts."""
 
 
 @dataclass(frozen=True)
@@ -85,9 +88,10 @@ async def receive_media(request: Request, config: Config) -> AsyncIterator[Media
     """The media that a request brings or names, in a nameless temporary file that is gone when the block ends.
 
     Raises:
-        ServiceError: as `body_kind`, `read_url`, `read_form` and `fetch_video`.
+        ServiceError: as `body_kind`, `read_url`, `read_form` and `fetch_video`; `upload_timeout`.
         MediaError: `file_too_large`.
     """
+    request = paced(request, config.serving.upload_min_rate)
     with TemporaryFile() as spool:
         name = None
         if body_kind(request) == "form":
@@ -131,6 +135,33 @@ def _bounded(request: Request, limit: int, too_large: AuraError) -> Request:
     if _declared_length(request) > limit:
         raise too_large
     return Request(request.scope, _count(request.receive, limit, too_large))
+
+
+def paced(request: Request, min_rate: int) -> Request:
+    """The same request, given up where its body comes too slowly.
+
+    Args:
+        request: whose body is yet to come.
+        min_rate: bytes per second after the first `GRACE_SECONDS`; 0: any rate will do.
+    """
+    return Request(request.scope, _in_time(request.receive, min_rate) if min_rate else request.receive)
+
+
+def _in_time(receive: Receive, min_rate: int) -> Receive:
+    end = asyncio.get_running_loop().time() + GRACE_SECONDS
+
+    async def timed() -> Message:
+        """Receive a message of a body that comes fast enough; each byte moves the end."""
+        nonlocal end
+        try:
+            async with asyncio.timeout_at(end):
+                message = await receive()
+        except TimeoutError:
+            raise ServiceError("upload_timeout", f"Send the body at {min_rate} bytes a second at least.") from None
+        end += len(message.get("body", b"")) / min_rate
+        return message
+
+    return timed
 
 
 def _declared_length(request: Request) -> int:
