@@ -81,11 +81,12 @@ async def scheduled(
     tasks = []
     for number, moment in enumerate(moments):
         await asyncio.sleep(max(0.0, start + moment - time.perf_counter()))
-        tasks.append(asyncio.create_task(_reply(port, message(number), start, moment, patience)))
+        tasks.append(asyncio.create_task(ask(port, message(number), start, moment, patience)))
     return list(await asyncio.gather(*tasks))
 
 
-async def _reply(port: int, message: bytes, start: float, moment: float, patience: float) -> Reply:
+async def ask(port: int, message: bytes, start: float, moment: float, patience: float) -> Reply:
+    """Send one request that was planned for `moment`, in seconds after `start` of the clock, and wait for its reply."""
     sent = time.perf_counter() - start
     try:
         async with asyncio.timeout(patience):
@@ -162,8 +163,9 @@ def upload(content: bytes, name: str = "video.mp4", headers: dict[str, str] | No
 
 def form(content: bytes, name: str = "video.mp4") -> bytes:
     """A multipart body with one file."""
-    head = f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="file"; filename="{name}"\r\n\r\n'
-    return head.encode() + content + f"\r\n--{BOUNDARY}--\r\n".encode()
+    quoted = name.replace('"', "%22").replace("\r", "%0D").replace("\n", "%0A").encode(errors="surrogateescape")
+    head = b'Content-Disposition: form-data; name="file"; filename="%b"\r\n\r\n' % quoted
+    return f"--{BOUNDARY}\r\n".encode() + head + content + f"\r\n--{BOUNDARY}--\r\n".encode()
 
 
 def code_of(body: bytes) -> str | None:
