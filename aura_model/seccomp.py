@@ -82,6 +82,8 @@ CALLS: Mapping[str, tuple[int | None, int | None]] = MappingProxyType(
 )
 """Allowed whatever their arguments: numbers on x86_64 and aarch64, None where there is no such call."""
 
+CLONE3 = 435
+"""Refused in any case: its flags lie in memory, where no filter looks. Libraries then make their threads by `clone`."""
 THREAD, TERMINAL = 0x10000, 0x5401
 """CLONE_THREAD: what is cloned is a thread, not a process. TCGETS: is this a terminal, as Python asks of each file."""
 
@@ -122,6 +124,7 @@ def _program(architecture: int, column: int, otherwise: int) -> Iterator[tuple[i
     for number in (numbers[column] for numbers in CALLS.values()):
         if number is not None:
             yield from ((EQUAL, 0, 1, number), (RETURN, 0, 0, ALLOW))
+    yield from ((EQUAL, 0, 1, CLONE3), (RETURN, 0, 0, REFUSE))
     for numbers, index, test, operand in BOUND_CALLS.values():
         value = os.getpid() if operand is None else operand
         yield from ((EQUAL, 0, 4, numbers[column]), (LOAD, 0, 0, ARGUMENTS + 8 * index), (test, 0, 1, value))
