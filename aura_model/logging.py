@@ -20,7 +20,7 @@ from loguru import logger
 from aura_model.config import LoggingConfig
 from aura_model.errors import ConfigError
 from aura_model.log_file import RotatingFile
-from aura_model.redaction import redact, redact_text, without_own_keys
+from aura_model.redaction import redact, redact_text
 
 if TYPE_CHECKING:
     from loguru import Logger, Message, Record
@@ -105,7 +105,7 @@ class Sink:
 
     def __call__(self, message: "Message") -> None:
         """Write one line (in plain text a traceback adds indented ones)."""
-        self.output(without_own_keys(self.render(message.record)) + "\n")
+        self.output(self.render(message.record) + "\n")
 
 
 def write_stdout(text: str) -> None:

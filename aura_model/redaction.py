@@ -16,6 +16,8 @@ from pydantic import BaseModel
 REDACTED = "<redacted>"
 API_KEYS = "AURA_API_KEYS"
 """The environment variable with the API keys of the service, `NAME:KEY` or `KEY`, separated by commas."""
+MIN_OWN_KEY = 8
+"""Characters. What is shorter is no key, and its letters stand in every text."""
 MAX_TEXT = 16_384
 """Characters kept of one string; the middle of a longer one is cut out."""
 MAX_DEPTH = 12
@@ -62,7 +64,9 @@ _URL = re.compile(
 _REQUEST_PATH = re.compile(r"""(?<![^\s"'])(?P<path>/[^\s?"']*)\?[^\s"']*""")
 _DATA_URL = re.compile(r"\bdata:[\w/+.;=-]*,[^\s\"']*", re.IGNORECASE)
 _CREDENTIALS = re.compile(r"\b(bearer|basic)\s+(?=[\w.~+/-]*(?:\d|=|(?-i:[a-z][A-Z])))[\w.~+/=-]{8,}", re.IGNORECASE)
-_TOKEN_SHAPES = re.compile(r"\beyJ[\w-]+\.[\w-]+\.[\w-]*|\b(?:AKIA|ASIA)[0-9A-Z]{16}\b")
+_TOKEN_SHAPES = re.compile(
+    r"(?<![A-Za-z0-9])(?:eyJ[\w-]{1,1024}\.[\w-]+\.[\w-]*|(?:AKIA|ASIA)[0-9A-Z]{16}(?![A-Za-z0-9]))"
+)
 _NAMED = re.compile(r"""(?<![\w.-])(?P<name>[A-Za-z][\w.-]*)["']?\s{0,8}[=:]\s{0,8}""")
 _COOKIE_VALUE = re.compile(rf"""{REDACTED}|"[^"]*"|'[^']*'|[^\r\n]+""")
 _VALUE = re.compile(r""""[^"]*"|'[^']*'|(?:(?i:bearer|basic|digest|token)\s+)?[^\s,;&"')\]}]+""")
@@ -79,24 +83,15 @@ def is_secret_name(name: str) -> bool:
 
 
 def redact_text(text: str) -> str:
-    """The text without the query and user of any URL, without `name=secret` pairs and without tokens."""
+    """The text without this process's API keys, the query and user of any URL, `name=secret` pairs and tokens."""
+    for key in _own_keys():
+        text = text.replace(key, REDACTED)
     text = _DATA_URL.sub(f"data:{REDACTED}", text)
     text = _URL.sub(_bare_url, text)
     text = _REQUEST_PATH.sub(rf"\g<path>?{REDACTED}", text)
     text = _CREDENTIALS.sub(rf"\1 {REDACTED}", text)
     text = _TOKEN_SHAPES.sub(REDACTED, text)
     return _shorten(_redact_pairs(text))
-
-
-def without_own_keys(text: str) -> str:
-    """The text without the API keys that this process has in its environment, whatever surrounds them.
-
-    The environment is read at each call: a logger that holds the keys would take them along wherever it is sent.
-    """
-    for entry in os.environ.get(API_KEYS, "").split(","):
-        if key := entry.rpartition(":")[2].strip():
-            text = text.replace(key, REDACTED)
-    return text
 
 
 def redact(value: Any, *, name: str = "") -> Any:
@@ -175,6 +170,12 @@ def _byte_count(value: Any) -> int | None:
 def _plain_number(value: Any) -> Any:
     plain = value if isinstance(value, (int, float)) else value.item() if hasattr(value, "item") else str(value)
     return str(plain) if isinstance(plain, float) and not math.isfinite(plain) else plain
+
+
+def _own_keys() -> list[str]:
+    """Read at each call: a logger that held the keys would take them along wherever it is sent."""
+    keys = (entry.rpartition(":")[2].strip() for entry in os.environ.get(API_KEYS, "").split(","))
+    return [key for key in keys if len(key) >= MIN_OWN_KEY]
 
 
 def _bare_url(match: re.Match[str]) -> str:

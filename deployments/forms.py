@@ -8,6 +8,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from starlette.requests import Request
 
 from aura_model.errors import MediaError
+from aura_model.redaction import redact_text
 from deployments.problems import ServiceError
 
 if TYPE_CHECKING:
@@ -49,8 +50,9 @@ async def read_file(request: Request, spool: BinaryIO, max_bytes: int) -> str:
 
 
 def safe_name(name: str) -> str:
-    """The last part of a client's file name, with odd characters replaced."""
-    return re.sub(r"[^\w.\- ]", "_", name.replace("\\", "/").rsplit("/", 1)[-1], flags=re.ASCII)[:MAX_NAME]
+    """The last part of a client's file name, which may be a whole URL: no secrets, odd characters replaced."""
+    path = redact_text(re.split(r"[?#]", name, maxsplit=1)[0]).replace("\\", "/")
+    return re.sub(r"[^\w.\- ]", "_", path.rsplit("/", 1)[-1], flags=re.ASCII)[:MAX_NAME]
 
 
 class _Form:

@@ -12,7 +12,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, SecretStr
 
-from aura_model.redaction import MAX_DEPTH, MAX_TEXT, REDACTED, is_secret_name, redact, redact_text
+from aura_model.redaction import (
+    API_KEYS,
+    MAX_DEPTH,
+    MAX_TEXT,
+    REDACTED,
+    is_secret_name,
+    redact,
+    redact_text,
+)
 
 CANARY = "c4n4ryValue"
 
@@ -229,6 +237,9 @@ def test_urls_keep_scheme_host_and_path(text: str, expected: str) -> None:
         ("AccountKey=x;sig=S;n=1", "AccountKey=x;sig=<redacted>;n=1"),
         ("eyJhbGciOi.eyJzdWIi.SSS-S end", "<redacted> end"),
         ("id AKIAIOSFODNN7EXAMPLE", "id <redacted>"),
+        ("clip_AKIAIOSFODNN7EXAMPLE.mp4", "clip_<redacted>.mp4"),
+        ("clip_eyJhbGciOi.eyJzdWIi.S-S_S", "clip_<redacted>"),
+        ("xAKIAIOSFODNN7EXAMPLE AKIAIOSFODNN7EXAMPLES", "xAKIAIOSFODNN7EXAMPLE AKIAIOSFODNN7EXAMPLES"),
         ("the bearer of good news", "the bearer of good news"),
         ("a basic introduction", "a basic introduction"),
         ("keypoints=5 monkey=1", "keypoints=5 monkey=1"),
@@ -237,6 +248,32 @@ def test_urls_keep_scheme_host_and_path(text: str, expected: str) -> None:
 def test_secrets_in_text(text: str, expected: str) -> None:
     assert redact_text(text) == expected
     assert redact_text(expected) == expected
+
+
+@pytest.mark.parametrize(
+    ("keys", "text", "expected"),
+    [
+        (None, "a key-of-sixteen-chars", "a key-of-sixteen-chars"),
+        ("", "a , b", "a , b"),
+        (",a,", "a , b", "a , b"),
+        ("bare-key+of/16=chars", "x bare-key+of/16=chars;", "x <redacted>;"),
+        (
+            "one:first-key-16-chars, two:second-key-16chars",
+            "afirst-key-16-charsb second-key-16chars",
+            "a<redacted>b <redacted>",
+        ),
+        ("one:sha256:" + "a" * 64, "a" * 64, "<redacted>"),
+        ("one:first-key-16-chars", "one may call", "one may call"),
+    ],
+)
+def test_the_keys_of_this_process_are_known_by_value(
+    monkeypatch: pytest.MonkeyPatch, keys: str | None, text: str, expected: str
+) -> None:
+    monkeypatch.delenv(API_KEYS, raising=False)
+    if keys is not None:
+        monkeypatch.setenv(API_KEYS, keys)
+    assert redact_text(text) == expected
+    assert redact({"a": [text]}) == {"a": [expected]}
 
 
 @pytest.mark.parametrize("name", ["video_url", "videoUrl", "url", "callback-uri", "href"])
@@ -255,7 +292,7 @@ def test_long_text_loses_its_middle() -> None:
 
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize(
-    "unit", ["a", "a ", "://", "?", "'", "a=", "token=", "a:", "eyJ.", "/", "bearer ", "@", "-", ";"]
+    "unit", ["a", "a ", "://", "?", "'", "a=", "token=", "a:", "eyJ.", "-eyJ", "/", "bearer ", "@", "-", ";"]
 )
 def test_work_grows_with_the_length_alone(unit: str) -> None:
     """Client text of a megabyte must not stall the process: a quadratic pattern needs hours, a linear one a second."""
