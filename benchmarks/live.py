@@ -25,11 +25,10 @@ from ray.serve.config import HTTPOptions
 from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import Config
-from aura_model.errors import AuraError
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
 from deployments.app import AppArgs, build
-from deployments.messages import ModelStatus, Scored
+from deployments.messages import Cropped, Failed, ModelStatus, Scored, Settings
 
 CORES = len(os.sched_getaffinity(0))
 STAGES = ("Ingress", "FaceCropper", "Detector")
@@ -170,14 +169,14 @@ class SleepingCropper:
     def __init__(self, config: Config) -> None:
         self._config = config
 
-    async def prepare(self, _: Config) -> bool:
+    async def prepare(self, _: Settings) -> bool:
         """Ready at once."""
         return True
 
-    async def crop(self, *_: object) -> Clips | AuraError:
+    async def crop(self, _: object, settings: Settings, *__: object) -> Cropped:
         """Sleep, then give a clip of a few pixels."""
         await asyncio.sleep(self.stub.crop_seconds or 0.0)
-        return tiny_clips(self._config)
+        return Cropped(tiny_clips(self._config), settings.fit)
 
 
 class SleepingDetector:
@@ -192,12 +191,14 @@ class SleepingDetector:
 
     async def status(self) -> ModelStatus:
         """Ready at once."""
-        return ModelStatus("ready", None, checkpoint_exists=False, model=self._info, device="cpu", config=self._config)
+        settings = Settings.of(self._config)
+        return ModelStatus("ready", None, checkpoint_exists=False, model=self._info, device="cpu", settings=settings)
 
-    async def score(self, clips: Clips | AuraError, *_: object) -> Scored | AuraError:
+    async def score(self, cropped: Cropped | Failed, *_: object) -> Scored | Failed:
         """Wait for a slot, sleep, and answer."""
-        if isinstance(clips, AuraError):
-            return clips
+        if isinstance(cropped, Failed):
+            return cropped
+        clips = cropped.clips
         async with self._slots:
             await asyncio.sleep(self.stub.score_seconds)
         scores = tuple(ClipScore(fake=1.0, video=1.0, audio=None) for _ in clips.clips)

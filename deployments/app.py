@@ -36,6 +36,12 @@ KEEP_MEMORY = {
 the kernel; taking it again was 0.4 of the processor time on a CPU (32 frames: 800 against 475 ms)."""
 SPARE_SLOTS = 8
 """Calls that a stage takes beside the predictions in flight, so that its status never queues."""
+HEALTH_CHECKS = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
+"""A dead replica is noticed, and another one started, within a second; one that hangs after three time-outs."""
+DRAIN_CHECK_SECONDS = 1.0
+"""A replica that is to stop looks so often whether its last request is done; once at least, for late ones."""
+DRAIN_MARGIN_SECONDS = 10.0
+"""A replica that is to stop has the deadline of a request and this long before it is killed."""
 
 
 class AppArgs(BaseModel):
@@ -68,7 +74,9 @@ def build(args: AppArgs) -> Application:
         name="Detector",
         num_replicas=args.detector_replicas,
         max_ongoing_requests=max(in_flight + SPARE_SLOTS, max_batch_clips(config)),
+        max_queued_requests=config.serving.max_in_flight + SPARE_SLOTS,
         logging_config=QUIET,
+        **lifecycle(config),
         ray_actor_options={
             "num_cpus": cpu_share(0.4, cpus, args.detector_replicas),
             "num_gpus": gpu_share(args.num_gpus, gpus, args.detector_replicas),
@@ -79,7 +87,9 @@ def build(args: AppArgs) -> Application:
         name="FaceCropper",
         num_replicas=args.cropper_replicas,
         max_ongoing_requests=in_flight + SPARE_SLOTS,
+        max_queued_requests=config.serving.max_in_flight + SPARE_SLOTS,
         logging_config=QUIET,
+        **lifecycle(config),
         ray_actor_options={"num_cpus": cpu_share(0.4, cpus, args.cropper_replicas)},
     )(FaceCropper)
     return ingress(config, args, cpus).bind(config, cropper.bind(config), detector.bind(config))
@@ -93,8 +103,17 @@ def ingress(config: Config, args: AppArgs, cpus: float) -> serve.Deployment:
         max_ongoing_requests=config.serving.max_in_flight + HEALTH_SLOTS,
         max_queued_requests=HEALTH_SLOTS,
         backpressure_config=BackpressureConfig(status_code=503, retry_after_s=2),
+        **lifecycle(config),
         ray_actor_options={"num_cpus": cpu_share(0.1, cpus, args.ingress_replicas)},
     )(serve.ingress()(Ingress))
+
+
+def lifecycle(config: Config) -> dict[str, Any]:
+    """How replicas are watched and stopped: what one has accepted it may finish."""
+    return HEALTH_CHECKS | {
+        "graceful_shutdown_wait_loop_s": DRAIN_CHECK_SECONDS,
+        "graceful_shutdown_timeout_s": config.serving.deadline_seconds + DRAIN_MARGIN_SECONDS,
+    }
 
 
 def cluster_resources() -> tuple[float, float]:

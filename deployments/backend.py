@@ -1,6 +1,7 @@
 """The stages behind the ingress, reached over Ray Serve's handles."""
 
 import asyncio
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -9,14 +10,17 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import ray
-from ray.exceptions import RayError, RayTaskError
+from ray.exceptions import NodeDiedError, ObjectLostError, RayActorError, RayError, RayTaskError
 from ray.serve.exceptions import BackPressureError, RayServeException
 from ray.serve.handle import DeploymentHandle
 
-from aura_model.config import Config
-from aura_model.errors import AuraError
-from deployments.messages import ModelStatus, Scored, Trace
+from aura_model.logging import get_logger
+from deployments.messages import Failed, ModelStatus, Scored, Settings, Trace, Unfit
 from deployments.problems import ServiceError
+from deployments.versions import current, read_scored, understood
+
+DEATHS = (RayActorError, NodeDiedError, ObjectLostError)
+"""Where a replica, or the node with its result, is gone. The work can be done again: it changes nothing."""
 
 
 class ServeBackend:
@@ -25,7 +29,7 @@ class ServeBackend:
     def __init__(self, cropper: DeploymentHandle[Any], detector: DeploymentHandle[Any]) -> None:
         self._cropper = cropper
         self._detector = detector
-        self._config: Config | None = None
+        self._settings: Settings | None = None
 
     async def predict(self, media: npt.NDArray[np.uint8], seconds: float, trace: Trace) -> Scored:
         """See `Backend.predict`.
@@ -33,33 +37,71 @@ class ServeBackend:
         The bytes travel through Ray's object store: one copy into shared memory, none where the cropper is on the same
         node, one transfer where it is not. Leaving early, by a deadline or because the client has gone, cancels the
         stages.
+
+        Where a replica dies at work, or the detector has another model by now than the one that the clips were prepared
+        for, everything is done once more, within the same time. What a file itself provokes is an answer, and final.
         """
-        if self._config is None:
+        end = time.monotonic() + seconds
+        if self._settings is None:
             raise ServiceError("unavailable", "The model has not said yet how clips are to be prepared.")
         with _as_service_errors():
             reference = await asyncio.to_thread(ray.put, media)
-            clips = self._cropper.crop.remote(reference, self._config, seconds, trace)
-            try:
-                outcome: Scored | AuraError = await self._detector.score.remote(clips, trace)
-            except asyncio.CancelledError:
-                clips.cancel()  # type: ignore[no-untyped-call]
+            outcome = await self._try(reference, self._settings, seconds, trace)
+            if isinstance(outcome, Settings):
+                outcome = await self._try(reference, outcome, end - time.monotonic(), trace)
+        if isinstance(outcome, Settings):
+            raise ServiceError("unavailable", "Replicas were lost or replaced while they worked on this request.")
+        return outcome
+
+    async def _try(self, reference: Any, settings: Settings, seconds: float, trace: Trace) -> Scored | Settings:
+        """One attempt at all stages: the answer, or the settings with which another attempt may find it."""
+        try:
+            outcome = await self._stages(reference, settings, seconds, trace)
+        except (RayError, RayServeException) as error:
+            if not _is_death(error):
                 raise
-        if isinstance(outcome, AuraError):
-            raise outcome
+            get_logger(__name__).bind(**trace.fields(), error=type(error).__name__).warning("a replica died at work")
+            return self._settings or settings
+        if isinstance(outcome, Failed):
+            raise understood(outcome).error()
+        return understood(outcome).settings if isinstance(outcome, Unfit) else read_scored(outcome)
+
+    async def _stages(
+        self, reference: Any, settings: Settings, seconds: float, trace: Trace
+    ) -> Scored | Failed | Unfit:
+        cropped = self._cropper.crop.remote(reference, settings, seconds, trace)
+        try:
+            outcome: Scored | Failed | Unfit = await self._detector.score.remote(cropped, trace)
+        except asyncio.CancelledError:
+            cropped.cancel()  # type: ignore[no-untyped-call]
+            raise
         return outcome
 
     async def status(self) -> ModelStatus:
-        """See `Backend.status`. The decode children get the settings that go with the model, and start with them."""
-        status: ModelStatus = await self._detector.status.remote()
-        if status.config is None:
+        """See `Backend.status`. The decode children get the settings that go with the model, and start with them.
+
+        New settings are used once there are children for them; until then the last model, which the detector keeps,
+        scores clips that are prepared for it.
+        """
+        answer: ModelStatus = await self._detector.status.remote()
+        status = understood(answer)
+        if status.settings is None:
             return status
-        prepared: bool | AuraError = await self._cropper.prepare.remote(status.config)
-        if isinstance(prepared, AuraError):
-            return replace(status, state="failed", reason="decoder_failed", detail=prepared.detail)
-        if not prepared:
-            return replace(status, state="loading", reason="starting", detail="The decoders are loading.")
-        self._config = status.config
+        status = replace(status, model=status.model and current(status.model))
+        prepared: bool | Failed = await self._cropper.prepare.remote(status.settings)
+        if prepared is True:
+            self._settings = status.settings
+        elif isinstance(prepared, Failed):
+            return self._unprepared(status, "failed", "decoder_failed", prepared.detail)
+        else:
+            return self._unprepared(status, "loading", "starting", "The decoders are loading.")
         return status
+
+    def _unprepared(self, status: ModelStatus, state: Any, reason: str, detail: str) -> ModelStatus:
+        """The status while no decoder has the new settings; it is the old one where the old settings still serve."""
+        if self._settings is None:
+            return replace(status, state=state, reason=reason, detail=detail)
+        return replace(status, update_failed=reason) if state == "failed" else status
 
 
 @contextmanager
@@ -70,5 +112,12 @@ def _as_service_errors() -> Iterator[None]:
         raise ServiceError("busy", "Every queue is full; try again later.") from None
     except RayTaskError:
         raise
-    except (RayServeException, RayError) as error:  # the former also where a cropper dies before the detector starts
-        raise ServiceError("unavailable", "A replica was lost while it worked on this request.") from error
+    except (RayServeException, RayError) as error:
+        raise ServiceError("unavailable", "A part of the service is gone.") from error
+
+
+def _is_death(error: Exception) -> bool:
+    """Whether an error says that a replica of either stage died, and not that it raised something."""
+    if isinstance(error, RayTaskError):  # it may have failed because the crops that it was to score are lost
+        return isinstance(error.cause, DEATHS)
+    return isinstance(error, DEATHS) or (isinstance(error, RayServeException) and isinstance(error.__cause__, DEATHS))

@@ -7,27 +7,42 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import groupby
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
-from aura_model.errors import AuraError, ModelNotReadyError
+from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import get_logger, setup_logging
 from aura_model.scores import ClipScore
-from deployments.loading import Loaded, LoadingModel
-from deployments.messages import UNKNOWN, ModelStatus, Scored, Trace
+from deployments.loading import Candidate, Loaded, LoadingModel
+from deployments.messages import UNKNOWN, Cropped, Failed, ModelStatus, Scored, Settings, Trace, Unfit
+from deployments.versions import understood
 
 BATCH_WAIT_SECONDS = 0.005
 """How long a batch waits for company; small beside the decoding of a video."""
 
 
+class UserConfig(BaseModel):
+    """The `user_config` of the Detector in a Serve configuration: what can change while it runs."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    checkpoint: Path | None
+    """The file to serve; null: the model in the package."""
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
-    """The clips of one file, and the request that they belong to."""
+    """The clips of one file, the model that they fit, and the request that they belong to."""
 
     clips: Clips
+    model: Loaded
     trace: Trace
 
 
@@ -36,7 +51,9 @@ class Detector:
 
     def __init__(self, config: Config) -> None:
         setup_logging(config.logging)
-        self._model = LoadingModel(partial(_load, config), config.inference.checkpoint)
+        self._config = config
+        self._model = LoadingModel(_candidate(config, config.inference.checkpoint), config.serving.deadline_seconds)
+        self._user_config: Any = None
         self._forward = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._watch = Watch(config.serving.deadline_seconds)
         self._enqueue = serve.batch(
@@ -45,42 +62,80 @@ class Detector:
             batch_size_fn=count_clips,
         )(self._score_batch)
 
+    def reconfigure(self, user_config: Any) -> None:
+        """Serve another checkpoint: Ray Serve calls this at the start and where only the `user_config` has changed.
+
+        The model loads in the background. A bad one changes nothing but `ModelStatus.update_failed`: this must not
+        raise, for then Ray Serve would end the replica with the model that works.
+        """
+        if user_config == self._user_config:  # Ray Serve also calls when replicas are counted anew
+            return
+        self._user_config = user_config
+        try:
+            checkpoint = UserConfig.model_validate(user_config).checkpoint
+        except ValidationError as error:
+            detail = f"the Detector's user_config must be {{checkpoint: PATH or null}}: {error.errors()[0]['msg']}"
+            self._model.choose(Candidate(None, partial(_refuse, detail)))
+        else:
+            self._model.choose(_candidate(self._config, checkpoint))
+
     async def status(self) -> ModelStatus:
         """How far the model is; never waits for it."""
         return self._model.status()
 
-    async def score(self, clips: Clips | AuraError, trace: Trace = UNKNOWN) -> Scored | AuraError:
+    async def score(self, cropped: Cropped | Failed, trace: Trace = UNKNOWN) -> Scored | Failed | Unfit:
         """Score the clips of one file. An error of the stage before, and a missing model, are answers, not crashes.
 
         Raises:
             Exception: what the model raised for this very file.
         """
-        if isinstance(clips, AuraError):
-            return clips
+        if isinstance(cropped, Failed):
+            return cropped
         try:
-            loaded = self._model.get()
-        except ModelNotReadyError as error:
-            return error
+            loaded = self._model.get(understood(cropped).fit)
+        except AuraError as error:
+            return Failed.of(error)
+        if loaded is None:
+            return self._unfit(trace)
+        return await self._score(Job(cropped.clips, loaded, trace))
+
+    async def _score(self, job: Job) -> Scored:
         began = time.perf_counter()
-        logger = get_logger(__name__).bind(**trace.fields(), clips=len(clips.clips))
-        scores = await self._enqueue(Job(clips, trace)) if clips.clips else ()
+        logger = get_logger(__name__).bind(**job.trace.fields(), clips=len(job.clips.clips))
+        scores = await self._enqueue(job) if job.clips.clips else ()
         seconds = time.perf_counter() - began
         if isinstance(scores, Exception):
             logger.bind(error=type(scores).__name__).error("a file could not be scored")
             raise scores
         logger.bind(timings={"score": round(1000 * seconds, 1)}).debug("scored")
-        return Scored(clips.without_samples(), tuple(scores), loaded.info, {"score": seconds})
+        return Scored(job.clips.without_samples(), tuple(scores), job.model.info, {"score": seconds})
 
-    def check_health(self) -> None:
-        """Ray Serve restarts the replica where this raises: a forward pass that hangs, or a broken CUDA context."""
+    def _unfit(self, trace: Trace) -> Unfit:
+        settings = self._model.status().settings
+        assert isinstance(settings, Settings)  # there is a model, or `get` had raised
+        get_logger(__name__).bind(**trace.fields(), fit=settings.fit).info("the clips were prepared for another model")
+        return Unfit(settings)
+
+    async def check_health(self) -> None:
+        """Ray Serve restarts the replica where this raises: a forward pass that hangs, or a broken CUDA context.
+
+        A new replica gets requests once this has returned, so the first call waits until the model is there, or cannot
+        be had.
+        """
+        await self._model.wait()
         self._watch.check()
 
     async def _score_batch(self, batch: list[Job]) -> list[Sequence[ClipScore] | Exception]:
         loop = asyncio.get_running_loop()
         with self._watch.batch():
-            results = await loop.run_in_executor(self._forward, _score_jobs, self._model.get(), batch)
+            results = await loop.run_in_executor(self._forward, score_jobs, batch)
         self._watch.see(results)
         return results
+
+
+def _candidate(config: Config, checkpoint: Path | None) -> Candidate:
+    inference = config.inference.model_copy(update={"checkpoint": checkpoint})
+    return Candidate(checkpoint, partial(_load, config.model_copy(update={"inference": inference})))
 
 
 def _load(config: Config) -> Loaded:
@@ -90,10 +145,15 @@ def _load(config: Config) -> Loaded:
     return load(config)
 
 
-def _score_jobs(model: Loaded, batch: Sequence[Job]) -> list[Sequence[ClipScore] | Exception]:
-    """As `score_each`; each line of the log says for which requests."""
+def _refuse(detail: str) -> Loaded:
+    raise ConfigError(detail)
+
+
+def score_jobs(batch: Sequence[Job]) -> list[Sequence[ClipScore] | Exception]:
+    """As `score_each`, for each model by itself; each line of the log says for which requests."""
     with get_logger(__name__).contextualize(request_ids=[job.trace.request_id for job in batch]):
-        return score_each(model, [job.clips for job in batch])
+        runs = groupby(batch, key=lambda job: job.model)
+        return [result for model, jobs in runs for result in score_each(model, [job.clips for job in jobs])]
 
 
 def score_each(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore] | Exception]:

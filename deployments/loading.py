@@ -1,8 +1,12 @@
 """A model that loads in the background: its failure is a state, never a crash."""
 
+import asyncio
 import threading
+import time
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from aura_model.analysis import ModelInfo
@@ -11,7 +15,7 @@ from aura_model.config import Config
 from aura_model.errors import AuraError, ModelNotReadyError
 from aura_model.logging import get_logger
 from aura_model.scores import ClipScore
-from deployments.messages import ModelStatus
+from deployments.messages import ModelStatus, Settings
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,68 +29,160 @@ class Loaded:
     """The settings that go with the model; clips are prepared with these."""
     device: str
 
+    @cached_property
+    def settings(self) -> Settings:
+        """What the cropper is told of them."""
+        return Settings.of(self.config)
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """A model to load."""
+
+    checkpoint: Path | None
+    """The file; None: the model in the package."""
+    load: Callable[[], Loaded]
+
 
 class LoadingModel:
-    """Calls `load` in a daemon thread and remembers how it went."""
+    """Loads a model in a daemon thread, later others in its place, and remembers how it went.
 
-    def __init__(self, load: Callable[[], Loaded], checkpoint: Path | None) -> None:
-        self._load = load
-        self._checkpoint = checkpoint
-        self._loaded: Loaded | None = None
-        self._status = ModelStatus(
+    A model serves until its successor is ready, and on where that one cannot be loaded. After that it is kept for as
+    long as clips come that fit it and not its successor.
+    """
+
+    def __init__(self, first: Candidate, keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
+        """Wait for `start`.
+
+        Args:
+            first: what to load, unless `choose` names another before `start`.
+            keep_seconds: the last model goes when nobody has asked for it for this long.
+            clock: seconds.
+        """
+        self._keep_seconds = keep_seconds
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._wanted = first
+        self._thread: threading.Thread | None = None
+        self._first: Future[None] = Future()
+        self._models: tuple[Loaded, ...] = ()  # the one that serves, and the last one
+        self._last_used = 0.0
+        self._served: Path | None = first.checkpoint
+        self._status = self._loading(first)
+
+    def start(self) -> "Future[None]":
+        """Begin with the first model; the future is done when it is there, or cannot be had."""
+        with self._lock:
+            self._run_thread()
+        return self._first
+
+    async def wait(self) -> None:
+        """Start, and return when the first load has ended, well or badly."""
+        await asyncio.shield(asyncio.wrap_future(self.start()))
+
+    def choose(self, candidate: Candidate) -> None:
+        """Load another model; where one is being loaded already, this one instead."""
+        with self._lock:
+            self._wanted = candidate
+            if self._first.done():
+                self._run_thread()
+            elif self._thread is None:
+                self._served, self._status = candidate.checkpoint, self._loading(candidate)
+
+    def status(self) -> ModelStatus:
+        """The state now; whether the file exists is looked up each time."""
+        with self._lock:
+            self._let_go()
+            return replace(self._status, checkpoint_exists=self._served is not None and self._served.is_file())
+
+    def get(self, fit: str) -> Loaded | None:
+        """The model for clips that were prepared with these settings; None where there is none for them.
+
+        Raises:
+            ModelNotReadyError: the first model is loading, or has failed.
+        """
+        with self._lock:
+            if not self._models:
+                raise not_ready(self._status)
+            found = next((model for model in self._models if model.settings.fit == fit), None)
+            if found and found is not self._models[0]:
+                self._last_used = self._clock()
+            return found
+
+    def _run_thread(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="load-model", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while True:
+            candidate = self._wanted
+            outcome = _try_load(candidate)
+            with self._lock:
+                if candidate is self._wanted:
+                    self._settle(candidate, outcome)
+                    self._thread = None
+                    if not self._first.done():
+                        self._first.set_result(None)
+                    return
+
+    def _settle(self, candidate: Candidate, outcome: Loaded | AuraError) -> None:
+        if isinstance(outcome, Loaded):
+            self._served = candidate.checkpoint
+            self._models = (outcome, *(last for last in self._models[:1] if last.settings.fit != outcome.settings.fit))
+            self._last_used = self._clock()
+            self._status = _ready(candidate, outcome)
+            get_logger(__name__).bind(model=outcome.info.model_dump(), device=outcome.device).info("the model is ready")
+            return
+        logger = get_logger(__name__).bind(reason=outcome.code, detail=outcome.detail)
+        if self._models:
+            self._status = replace(self._status, update_failed=outcome.code)
+            logger.error("the new model cannot be loaded, the old one still serves")
+        else:
+            self._served = candidate.checkpoint
+            self._status = replace(self._loading(candidate), state="failed", reason=outcome.code, detail=outcome.detail)
+            logger.error("the model is not ready")
+
+    def _let_go(self) -> None:
+        """Part with the last model where nobody needs it any more."""
+        if len(self._models) > 1 and self._clock() - self._last_used > self._keep_seconds:
+            self._models = self._models[:1]
+            get_logger(__name__).info("no clips come for the last model any more")
+
+    @staticmethod
+    def _loading(candidate: Candidate) -> ModelStatus:
+        return ModelStatus(
             state="loading",
-            checkpoint_path=None if checkpoint is None else str(checkpoint),
+            checkpoint_path=_name(candidate),
             checkpoint_exists=False,
             reason="loading",
             detail="The model is being loaded.",
         )
-        self._thread = threading.Thread(target=self._run, name="load-model", daemon=True)
-        self._thread.start()
 
-    def status(self) -> ModelStatus:
-        """The state now; whether the file exists is looked up each time."""
-        return replace(self._status, checkpoint_exists=self._checkpoint is not None and self._checkpoint.is_file())
 
-    def wait(self, seconds: float) -> None:
-        """Return when loading has ended, well or badly, or after `seconds`."""
-        self._thread.join(seconds)
+def _try_load(candidate: Candidate) -> Loaded | AuraError:
+    try:
+        return candidate.load()
+    except AuraError as error:
+        return error
+    except Exception as error:  # noqa: BLE001 - whatever a model file provokes must leave the replica up
+        get_logger(__name__).opt(exception=error).error("the model could not be loaded")
+        return AuraError("model_error", f"Loading failed with {type(error).__name__}; the log has the trace.")
 
-    def get(self) -> Loaded:
-        """The loaded model.
 
-        Raises:
-            ModelNotReadyError: it is loading, or has failed.
-        """
-        if self._loaded is None:
-            raise not_ready(self._status)
-        return self._loaded
+def _ready(candidate: Candidate, loaded: Loaded) -> ModelStatus:
+    return ModelStatus(
+        state="ready",
+        checkpoint_path=_name(candidate),
+        checkpoint_exists=False,
+        model=loaded.info,
+        device=loaded.device,
+        settings=loaded.settings,
+    )
 
-    def _run(self) -> None:
-        try:
-            self._loaded = self._load()
-        except AuraError as error:
-            self._fail(error.code, error.detail)
-        except Exception as error:  # noqa: BLE001 - whatever a model file provokes must leave the replica up
-            self._fail("model_error", f"Loading failed with {type(error).__name__}; the log has the trace.")
-            get_logger(__name__).opt(exception=error).error("the model could not be loaded")
-        else:
-            self._succeed(self._loaded)
 
-    def _succeed(self, loaded: Loaded) -> None:
-        self._status = replace(
-            self._status,
-            state="ready",
-            reason=None,
-            detail=None,
-            model=loaded.info,
-            device=loaded.device,
-            config=loaded.config,
-        )
-        get_logger(__name__).bind(model=loaded.info.model_dump(), device=loaded.device).info("the model is ready")
-
-    def _fail(self, reason: str, detail: str) -> None:
-        self._status = replace(self._status, state="failed", reason=reason, detail=detail)
-        get_logger(__name__).bind(reason=reason, detail=detail).error("the model is not ready")
+def _name(candidate: Candidate) -> str | None:
+    return None if candidate.checkpoint is None else str(candidate.checkpoint)
 
 
 def not_ready(status: ModelStatus) -> ModelNotReadyError:

@@ -81,6 +81,20 @@ def test_health_has_room_beside_predictions() -> None:
 
 
 @pytest.mark.usefixtures("cluster")
+def test_what_a_replica_has_accepted_it_may_finish() -> None:
+    application = build(AppArgs(settings={"serving": {"deadline_seconds": 33}}))
+    assert all(d._deployment_config.graceful_shutdown_timeout_s > 33 for d in deployments(application).values())
+
+
+@pytest.mark.usefixtures("cluster")
+def test_no_queue_is_without_bound() -> None:
+    """While a stage has no replica, as many wait for it as the ingress lets in."""
+    queues = {name: d.max_queued_requests for name, d in deployments(build(AppArgs())).items()}
+    assert all(queues[name] > 8 for name in ("FaceCropper", "Detector"))
+    assert all(queue < 1000 for queue in queues.values())
+
+
+@pytest.mark.usefixtures("cluster")
 def test_settings_reach_every_deployment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("AURA_CONFIG", raising=False)
     file = tmp_path / "mine.yaml"

@@ -8,16 +8,17 @@ import pytest
 import torch
 
 from aura_model.clips import Clip, Clips, blank_clip
-from aura_model.errors import MediaError, ModelNotReadyError
+from aura_model.config import Config
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model
-from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each
+from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each, score_jobs
 from deployments.loading import Loaded
-from deployments.messages import UNKNOWN, Scored
+from deployments.messages import MESSAGES, UNKNOWN, Cropped, Failed, Scored, Unfit, fit_of
 from tests.deployments.conftest import INFO, make_clips, make_config
 
 POISON = 99.0
+FIT = fit_of(make_config())
 
 
 class Model:
@@ -73,8 +74,8 @@ def test_a_file_that_fails_alone_is_not_tried_again(loaded: Loaded, model: Model
     assert model.batches == [1]
 
 
-def test_a_batch_is_measured_in_clips() -> None:
-    assert count_clips([Job(make_clips(count), UNKNOWN) for count in (2, 3)]) == 5
+def test_a_batch_is_measured_in_clips(loaded: Loaded) -> None:
+    assert count_clips([Job(make_clips(count), loaded, UNKNOWN) for count in (2, 3)]) == 5
 
 
 @pytest.mark.parametrize(("batch_clips", "max_clips", "bound"), [(16, 4, 16), (4, 16, 16)])
@@ -118,47 +119,94 @@ def test_a_broken_device_stays_broken() -> None:
         watch.check()
 
 
+def test_files_for_two_models_are_scored_by_their_own(loaded: Loaded, model: Model) -> None:
+    other = Model()
+    new = replace(loaded, score=other.score)
+    batch = [(1, loaded), (2, loaded), (1, new), (3, loaded)]
+    results = score_jobs([Job(make_clips(count), model, UNKNOWN) for count, model in batch])
+    assert [len(starts(result)) for result in results] == [1, 2, 1, 3]
+    assert (model.batches, other.batches) == ([3, 3], [1])
+
+
 @pytest.fixture
-async def detector(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> Detector:
-    monkeypatch.setattr(served_model, "load", lambda config: loaded)
+def models(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> dict[str | None, Loaded]:
+    """What there is to load, by checkpoint; others are an error."""
     monkeypatch.setattr("deployments.detector.setup_logging", lambda config: None)
+    models: dict[str | None, Loaded] = {None: loaded}
+
+    def load(config: Config) -> Loaded:
+        return models[None if config.inference.checkpoint is None else str(config.inference.checkpoint)]
+
+    monkeypatch.setattr(served_model, "load", load)
+    return models
+
+
+@pytest.fixture
+async def detector(models: dict[str | None, Loaded], monkeypatch: pytest.MonkeyPatch) -> Detector:
     detector = Detector(make_config())
-    detector._model.wait(10)
+
+    async def enqueue(job: Job) -> Sequence[ClipScore] | Exception:
+        return (await detector._score_batch([job]))[0]
+
+    monkeypatch.setattr(detector, "_enqueue", enqueue)
+    await detector.check_health()
     return detector
 
 
+def cropped(count: int = 1, fit: str = FIT) -> Cropped:
+    return Cropped(make_clips(count), fit)
+
+
+def reloaded(detector: Detector, user_config: object) -> None:
+    """Reconfigure, and wait until the load has ended."""
+    detector.reconfigure(user_config)
+    if detector._model._thread:
+        detector._model._thread.join(10)
+
+
+async def test_a_replica_is_healthy_once_its_model_is_there(detector: Detector) -> None:
+    assert (await detector.status()).state == "ready"
+
+
 async def test_the_error_of_the_stage_before_is_the_answer(detector: Detector) -> None:
-    error = MediaError("corrupt_video", "")
+    error = Failed("corrupt_video", "", media=True)
     assert await detector.score(error) is error
 
 
 async def test_a_file_without_clips_needs_no_batch(detector: Detector, model: Model) -> None:
-    scored = await detector.score(replace(make_clips(), clips=()))
+    scored = await detector.score(cropped(0))
     assert isinstance(scored, Scored)
     assert (scored.scores, scored.model) == ((), INFO)
     assert model.batches == []
 
 
-async def test_pixels_do_not_leave_the_detector(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def enqueue(job: Job) -> Sequence[ClipScore]:
-        return (await detector._score_batch([job]))[0]
-
-    monkeypatch.setattr(detector, "_enqueue", enqueue)
-    scored = await detector.score(make_clips(2))
+async def test_pixels_do_not_leave_the_detector(detector: Detector) -> None:
+    scored = await detector.score(cropped(2))
     assert isinstance(scored, Scored)
     assert [score.fake for score in scored.scores] == [0, 1]
     assert all(clip.frames is None and clip.wave is None for clip in scored.clips.clips)
     assert scored.timings.keys() == {"score"}
-    detector.check_health()
+    await detector.check_health()
 
 
-async def test_what_the_model_raises_for_a_file_is_raised(detector: Detector, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def enqueue(job: Job) -> Exception:
-        return RuntimeError("poison")
-
-    monkeypatch.setattr(detector, "_enqueue", enqueue)
+async def test_what_the_model_raises_for_a_file_is_raised(detector: Detector) -> None:
     with pytest.raises(RuntimeError, match="poison"):
-        await detector.score(make_clips())
+        await detector.score(Cropped(poisoned(), FIT))
+
+
+async def test_clips_of_other_shapes_never_reach_the_model(detector: Detector, model: Model) -> None:
+    outcome = await detector.score(cropped(fit="3 frames at 8/s, 64 px"))
+    assert isinstance(outcome, Unfit)
+    assert outcome.settings.fit == FIT
+    assert model.batches == []
+
+
+@pytest.mark.parametrize(("version", "understood"), [(-2, False), (-1, True), (1, True), (2, False)])
+async def test_a_cropper_of_another_version(detector: Detector, version: int, understood: bool) -> None:
+    outcome = await detector.score(replace(cropped(), messages=MESSAGES + version))
+    assert isinstance(outcome, Scored if understood else Failed)
+    if isinstance(outcome, Failed):
+        assert outcome.code == "unavailable"
 
 
 async def test_a_missing_checkpoint_leaves_the_detector_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -166,11 +214,79 @@ async def test_a_missing_checkpoint_leaves_the_detector_up(tmp_path: Path, monke
     monkeypatch.setattr(torch, "set_num_threads", lambda count: None)
     path = tmp_path / "absent.pth"
     detector = Detector(make_config(inference={"checkpoint": str(path)}))
-    detector._model.wait(60)
+    await detector.check_health()
     status = await detector.status()
     assert (status.state, status.reason, status.checkpoint_path) == ("failed", "checkpoint_missing", str(path))
-    assert isinstance(await detector.score(make_clips()), ModelNotReadyError)
-    detector.check_health()
+    outcome = await detector.score(cropped())
+    assert isinstance(outcome, Failed)
+    assert outcome.code == "model_not_ready"
+    await detector.check_health()
+
+
+async def test_the_user_config_names_another_model(
+    detector: Detector, models: dict[str | None, Loaded], loaded: Loaded
+) -> None:
+    new = models["new.pth"] = replace(loaded, info=INFO.model_copy(update={"version": "new"}))
+    reloaded(detector, {"checkpoint": "new.pth"})
+    status = await detector.status()
+    assert (status.state, status.checkpoint_path, status.model) == ("ready", "new.pth", new.info)
+    scored = await detector.score(cropped())
+    assert isinstance(scored, Scored)
+    assert scored.model is new.info
+    reloaded(detector, {"checkpoint": None})
+    assert (await detector.status()).model is INFO
+
+
+async def test_a_replica_that_starts_with_a_user_config_never_serves_another_model(
+    models: dict[str | None, Loaded], loaded: Loaded
+) -> None:
+    models["new.pth"] = models.pop(None)
+    detector = Detector(make_config())
+    detector.reconfigure({"checkpoint": "new.pth"})
+    await detector.check_health()
+    status = await detector.status()
+    assert (status.state, status.checkpoint_path) == ("ready", "new.pth")
+
+
+@pytest.mark.parametrize(
+    ("user_config", "code"),
+    [
+        ({"checkpoint": "absent.pth"}, "model_error"),
+        ({"checkpont": "new.pth"}, "invalid_config"),
+        ({}, "invalid_config"),
+        ({"checkpoint": "new.pth", "device": "cuda"}, "invalid_config"),
+        ("new.pth", "invalid_config"),
+    ],
+    ids=str,
+)
+async def test_a_bad_user_config_changes_nothing_but_the_status(
+    detector: Detector, user_config: object, code: str
+) -> None:
+    reloaded(detector, user_config)
+    status = await detector.status()
+    assert (status.state, status.update_failed, status.model) == ("ready", code, INFO)
+    assert isinstance(await detector.score(cropped()), Scored)
+    await detector.check_health()
+
+
+async def test_the_same_user_config_loads_nothing(detector: Detector, models: dict[str | None, Loaded]) -> None:
+    models["new.pth"] = models[None]
+    reloaded(detector, {"checkpoint": "new.pth"})
+    del models["new.pth"]
+    reloaded(detector, {"checkpoint": "new.pth"})
+    assert (await detector.status()).update_failed is None
+
+
+async def test_clips_that_were_prepared_for_the_last_model_are_scored_by_it(
+    detector: Detector, models: dict[str | None, Loaded], model: Model
+) -> None:
+    other = Model()
+    config = make_config(dataset={"face": {"size": 96}})
+    models["new.pth"] = Loaded(other.score, INFO, config, "cpu")
+    reloaded(detector, {"checkpoint": "new.pth"})
+    assert isinstance(await detector.score(cropped(2)), Scored)
+    assert isinstance(await detector.score(cropped(3, fit_of(config))), Scored)
+    assert (model.batches, other.batches) == ([2], [3])
 
 
 class CountingScorer(Scorer):
