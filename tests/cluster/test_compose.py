@@ -3,6 +3,8 @@ from typing import Any
 
 import pytest
 
+from aura_model.redaction import API_KEYS
+
 KEYS = {
     *("image", "build", "ports", "environment", "read_only", "tmpfs", "shm_size", "cap_drop", "security_opt"),
     *("pids_limit", "restart", "stop_grace_period", "healthcheck"),
@@ -35,6 +37,11 @@ def test_only_the_service_is_published_and_only_to_this_machine(
     port = serve_config["http_options"]["port"]
     assert service["ports"] == [f"127.0.0.1:{port}:{port}"]
     assert "network_mode" not in service
+
+
+def test_it_does_not_start_without_keys(service: dict[str, Any]) -> None:
+    """The service listens on all addresses of its container, and so asks for keys; compose says so first."""
+    assert service["environment"][API_KEYS].startswith(f"${{{API_KEYS}:?")
 
 
 def test_nothing_but_tmpfs_is_writable(service: dict[str, Any]) -> None:

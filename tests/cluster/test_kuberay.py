@@ -116,7 +116,7 @@ def test_every_mount_has_a_volume_and_the_rest_is_read_only(resource: Mapping) -
 
 def test_no_token_or_password_is_written_down(root: Path) -> None:
     for file in (root / "cluster").iterdir():
-        assert not re.search(r"(?i)(password|secret|auth_token)\s*[:=]\s*\S", file.read_text()), file.name
+        assert not re.search(r"(?i)(password|secret|auth_token)[ \t]*[:=][ \t]*\S", file.read_text()), file.name
 
 
 @pytest.mark.parametrize("probe", ["livenessProbe", "readinessProbe"])
@@ -142,6 +142,17 @@ def test_the_nodes_health_path_is_public_in_ray() -> None:
 def test_serving_pods_are_probed_at_the_service(probe: str, path: str, worker: Mapping, paths: set[str]) -> None:
     assert container_of(worker)[probe]["httpGet"] == {"path": path, "port": 8000}
     assert path in paths
+
+
+def test_the_keys_of_callers_are_a_mounted_secret(rayservice: Mapping) -> None:
+    """On every node: the application may be built on any, and an ingress reads the file on its own."""
+    application = yaml.safe_load(rayservice["spec"]["serveConfigV2"])["applications"][0]
+    keys_file = Path(application["args"]["settings"]["serving"]["keys_file"])
+    for group in groups_of(rayservice):
+        mounts = container_of(group)["volumeMounts"]
+        assert {"name": "api-keys", "mountPath": str(keys_file.parent), "readOnly": True} in mounts
+        volumes = group["template"]["spec"]["volumes"]
+        assert {"name": "api-keys", "secret": {"secretName": "aura-api-keys"}} in volumes
 
 
 def test_the_probed_port_is_the_serve_configs(rayservice: Mapping, worker: Mapping) -> None:

@@ -99,7 +99,7 @@ def test_the_containers_differs_from_the_roots_by_its_host_alone(root: Path, ser
     assert read(root, FILES[1]) == expected
 
 
-def test_kubernetes_differs_by_host_proxies_and_size(root: Path, serve_config: dict[str, Any]) -> None:
+def test_kubernetes_differs_by_host_proxies_keys_and_size(root: Path, serve_config: dict[str, Any]) -> None:
     given = read(root, FILES[2])
     assert given.pop("proxy_location") == "EveryNode"
     given["proxy_location"] = serve_config["proxy_location"]
@@ -108,4 +108,5 @@ def test_kubernetes_differs_by_host_proxies_and_size(root: Path, serve_config: d
     application.pop("deployments")
     for part in ("ingress", "cropper", "detector"):
         application["args"].pop(f"{part}_replicas")
+    assert application["args"]["settings"].pop("serving").keys() == {"keys_file"}
     assert given == serve_config
