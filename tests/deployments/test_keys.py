@@ -4,6 +4,8 @@ import hashlib
 import hmac
 import os
 import pickle
+import re
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -170,6 +172,14 @@ def test_a_file_that_cannot_be_used(file: Path, content: bytes | None, says: str
     with pytest.raises(ConfigError, match=f"serving.keys_file.*{says}") as caught:
         KeyRing({API_KEYS: f"a:{ONE}"}, file)
     assert "c4nary" not in str(caught.value)
+
+
+def test_the_documents_shell_line_writes_a_file_of_hashes(tmp_path: Path) -> None:
+    document = (Path(__file__).parents[2] / "cluster" / "README.md").read_text()
+    (line,) = re.findall(r"^echo .* > keys$", document, re.MULTILINE)
+    subprocess.run(["bash", "-ec", line], cwd=tmp_path, env={"PATH": os.environ["PATH"], "KEY": ONE}, check=True)
+    assert ONE not in (tmp_path / "keys").read_text()
+    assert find(KeyRing({}, tmp_path / "keys").current(), ONE) == "backend"
 
 
 def replace_file(file: Path, content: str) -> None:
