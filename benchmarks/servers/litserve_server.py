@@ -1,0 +1,41 @@
+"""LitServe with a worker process for each core, each with the whole pipeline on one thread.
+
+python litserve_server.py PORT
+"""
+
+import sys
+from typing import Any
+
+import litserve  # type: ignore[import-not-found] # it has an environment of its own
+from pipeline import CORES, Pipeline
+
+
+class AuraApi(litserve.LitAPI):  # type: ignore[misc]
+    """What a worker does."""
+
+    def setup(self, _: str) -> None:
+        """Load the networks."""
+        self._pipeline = Pipeline(decoders=1, threads=1)
+
+    def decode_request(self, request: Any) -> bytes:
+        """The uploaded file."""
+        content: bytes = request["file"].file.read()
+        return content
+
+    def predict(self, content: bytes) -> dict[str, Any]:
+        """The whole work."""
+        return self._pipeline.predict(content)
+
+    def encode_response(self, answer: dict[str, Any]) -> dict[str, Any]:
+        """It is JSON already."""
+        return answer
+
+
+def main() -> None:
+    """Serve until killed."""
+    server = litserve.LitServer(AuraApi(), accelerator="cpu", workers_per_device=CORES, timeout=300)
+    server.run(host="127.0.0.1", port=int(sys.argv[1]), generate_client_file=False, log_level="warning")
+
+
+if __name__ == "__main__":
+    main()
