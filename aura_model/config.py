@@ -24,6 +24,7 @@ from pydantic import (
 )
 
 from aura_model.errors import ConfigError
+from aura_model.hosts import read_entry
 
 DEFAULTS = Path(__file__).with_name("config.yaml")
 ENV_PREFIX = "AURA_"
@@ -305,14 +306,30 @@ class LimitsConfig(Section):
     files_per_child: PositiveInt
 
 
+AllowedHost = Annotated[str, AfterValidator(lambda text: str(read_entry(text)))]
+"""An entry that names hosts, in one spelling."""
+
+
+def _as_origin(text: str) -> str:
+    """Refuse what no browser sends as its `Origin`."""
+    if text != "*" and not re.fullmatch(r"https?://(\[[0-9a-f:.]+\]|[a-z0-9.-]+)(:[0-9]{1,5})?", text):
+        raise ValueError("must be an origin as browsers write it, such as https://app.example.com, or *")
+    return text
+
+
+Origin = Annotated[str, AfterValidator(_as_origin)]
+"""A web page's scheme, host and port: lower case, no path, not even a slash."""
+
+
 class ServingConfig(Section):
     """`serving`: the HTTP service."""
 
     max_in_flight: PositiveInt
     deadline_seconds: Positive
+    upload_min_rate: NonNegativeInt
     decode_children: PositiveInt | None
     crash_memory_seconds: NonNegative
-    allowed_hosts: tuple[str, ...]
+    allowed_hosts: tuple[AllowedHost, ...]
     allow_http: bool
     allow_loopback: bool
     max_redirects: Annotated[int, Field(ge=0, le=5)]
@@ -321,7 +338,7 @@ class ServingConfig(Section):
     keys_file: Path | None
     require_key: bool | None
     requests_per_minute: PositiveInt | None
-    cors_origins: tuple[str, ...]
+    cors_origins: tuple[Origin, ...]
     docs: bool
 
 

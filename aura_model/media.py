@@ -24,7 +24,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from aura_model.config import LimitsConfig, NonNegative
 from aura_model.errors import ConfigError, MediaError
-from aura_model.stills import HEIF_BRANDS, JPEG, is_animated, still_size
+from aura_model.sniff import check_names
+from aura_model.stills import JPEG, still_size
 
 STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
 VIDEOS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv"})
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
 C = TypeVar("C", VideoCodecContext, AudioCodecContext)
 
-PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 REORDER = 64
 """Packets whose presentation may come in another order than their decoding (H.264 allows 16)."""
 AUDIO_PACKETS_PER_FRAME = 10
@@ -231,12 +231,7 @@ def _check_bytes(file: BinaryIO, size: int, limits: LimitsConfig) -> bytes:
         raise MediaError("file_too_large", f"The file has {size} bytes; at most {limits.max_bytes} are accepted.")
     file.seek(0)
     head = file.read(32)
-    if head.removeprefix(b"\xef\xbb\xbf").lstrip().startswith(PLAYLISTS):
-        raise MediaError("invalid_video", "This is a playlist or a description; send the media file itself.")
-    if is_animated(head):
-        raise MediaError("unsupported_container", "Animated WebP is not accepted; send a video.")
-    if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
-        raise MediaError("unsupported_container", "HEIC and AVIF pictures are not accepted; send JPEG, PNG or WebP.")
+    check_names(head)
     return head
 
 

@@ -94,7 +94,7 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
     """
     access = Access(config.serving, open_to_others)
     monitor = Monitor(backend, config.inference.checkpoint)
-    predictor = Predictor(config, backend, monitor, access)
+    predictor = Predictor(config, backend, monitor, access, open_to_others=open_to_others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

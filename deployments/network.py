@@ -1,101 +1,79 @@
-"""Which addresses the service may connect to, and a connection that goes to no other."""
+"""Names to addresses, once, and a connection that goes to those addresses and to no other."""
 
 import asyncio
 import ipaddress
 import socket
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
 
 import httpcore
 
+from deployments.addresses import Address
+from deployments.bounds import BoundedStream, Bounds
 from deployments.problems import ServiceError
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Admits = Callable[[Address], bool]
-Resolver = Callable[[str, int], Awaitable[list[Address]]]
-
-DENIED = tuple(
-    ipaddress.ip_network(network)
-    for network in (
-        "168.63.129.16/32",  # public by its number, yet it serves a virtual machine its own metadata (Azure)
-        "192.0.0.0/24",  # and the rest is special by IANA's registries, but not to every Python from 3.11 on
-        "64:ff9b:1::/48",
-        "3fff::/20",
-        "5f00::/16",
-        "fec0::/10",
-    )
-)
-NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
-V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
-
-
-def is_public(address: Address) -> bool:
-    """Whether the whole Internet may be at this address; one that carries an IPv4 address is judged by both."""
-    if address.is_multicast or not address.is_global or any(address in network for network in DENIED):
-        return False
-    return all(is_public(inner) for inner in _embedded(address))
-
-
-def is_public_or_loopback(address: Address) -> bool:
-    """As `is_public`, and this very machine: for development and tests."""
-    return address.is_loopback or is_public(address)
+LOOKUP_SECONDS = 5.0
+LOOKUPS = 32
+"""At once; one that was given up keeps its thread until the system's resolver gives up too."""
 
 
 async def resolve(host: str, port: int) -> list[Address]:
     """Every address of the host, in the resolver's order.
 
     Raises:
-        ServiceError: `fetch_failed`, the name does not resolve.
+        ServiceError: `fetch_failed`, the name does not resolve; `fetch_timeout`, not in time.
     """
     loop = asyncio.get_running_loop()
     try:
-        answers = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        async with asyncio.timeout(LOOKUP_SECONDS):
+            answers = await loop.run_in_executor(_threads(), socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
+    except TimeoutError:
+        raise ServiceError("fetch_timeout", f"The URL's host name did not resolve in {LOOKUP_SECONDS:g} s.") from None
     except (OSError, UnicodeError):
-        raise ServiceError("fetch_failed", "The URL's host name does not resolve.") from None
+        answers = []
+    if not answers:
+        raise ServiceError("fetch_failed", "The URL's host name does not resolve.")
     return [ipaddress.ip_address(str(answer[4][0])) for answer in answers]
 
 
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Threads of their own: slow name servers must not keep the event loop's other helpers busy."""
+    return ThreadPoolExecutor(LOOKUPS, "lookup")
+
+
 class PinnedBackend(httpcore.AsyncNetworkBackend):
-    """Resolves a name once, refuses it unless every answer is admitted, and connects to one of those addresses.
+    """Connects to addresses that were checked before, whatever host it is asked for, and bounds what comes back.
 
     The name in the URL stays as it is, so the Host header, the TLS server name and the certificate's check are right.
     """
 
-    def __init__(self, admits: Admits, resolver: Resolver) -> None:
-        self._admits = admits
-        self._resolve = resolver
+    def __init__(self, addresses: Sequence[Address], bounds: Bounds) -> None:
+        self._addresses = addresses
+        self._bounds = bounds
         self._inner = httpcore.AnyIOBackend()
 
     async def connect_tcp(
         self,
-        host: str,
+        host: str,  # noqa: ARG002 - the addresses are known
         port: int,
         timeout: float | None = None,  # noqa: ASYNC109 - the base class's signature
         local_address: str | None = None,
         socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
     ) -> httpcore.AsyncNetworkStream:
-        """Connect to the first admitted address that answers.
+        """Connect to the first of the addresses that answers.
 
         Raises:
-            ServiceError: `url_forbidden`, an address is not admitted; `fetch_failed`, no address.
-            httpcore.ConnectError: no address answers.
+            httpcore.ConnectError, httpcore.ConnectTimeout: none answers.
         """
-        addresses = await self._resolve(host, port)
-        if not all(self._admits(address) for address in addresses):
-            raise ServiceError("url_forbidden", "The URL's host is not on the public Internet.")
-        failure: Exception = ServiceError("fetch_failed", "The URL's host name does not resolve.")
-        for address in addresses:
+        failure: Exception = httpcore.ConnectError("no address")
+        for address in self._addresses:
             try:
-                return await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
+                stream = await self._inner.connect_tcp(str(address), port, timeout, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 failure = error
+            else:
+                self._bounds.begin_head()
+                return BoundedStream(stream, self._bounds)
         raise failure
-
-
-def _embedded(address: Address) -> list[Address]:
-    """The IPv4 addresses that a translator would send packets for this IPv6 address to."""
-    if isinstance(address, ipaddress.IPv4Address):
-        return []
-    inner = [address.ipv4_mapped, address.sixtofour, *(address.teredo or ())]
-    if address in NAT64 or address in V4_COMPATIBLE:
-        inner.append(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
-    return [one for one in inner if one is not None]

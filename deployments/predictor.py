@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 class Predictor:
     """Answers requests within the service's bounds: whose, how many at once, and how long each."""
 
-    def __init__(self, config: Config, backend: Backend, monitor: Monitor, access: Access) -> None:
+    def __init__(
+        self, config: Config, backend: Backend, monitor: Monitor, access: Access, *, open_to_others: bool
+    ) -> None:
         self._config = config
+        self._open_to_others = open_to_others
         self._access = access
         self._backend = backend
         self._monitor = monitor
@@ -69,7 +72,7 @@ class Predictor:
             raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
 
     async def _analyse(self, request: Request, event: "Event", place: Place) -> Analysis:
-        async with receive_media(request, self._config) as media:
+        async with receive_media(request, self._config, open_to_others=self._open_to_others) as media:
             fetched = event.seconds()
             await place.arrived()
             event.filename, event.size = media.name, media.size

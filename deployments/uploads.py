@@ -19,9 +19,10 @@ from starlette.types import Message, Receive
 
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
-from deployments.fetch import MAX_URL, fetch_video
+from deployments.fetch import fetch_video
 from deployments.forms import OVERHEAD, read_file
 from deployments.problems import ServiceError
+from deployments.urls import MAX_URL
 
 MAX_JSON = 65536
 """Bytes of a JSON body; a URL is far shorter."""
@@ -84,7 +85,7 @@ async def read_url(request: Request) -> str:
 
 
 @asynccontextmanager
-async def receive_media(request: Request, config: Config) -> AsyncIterator[Media]:
+async def receive_media(request: Request, config: Config, *, open_to_others: bool) -> AsyncIterator[Media]:
     """The media that a request brings or names, in a nameless temporary file that is gone when the block ends.
 
     Raises:
@@ -97,7 +98,7 @@ async def receive_media(request: Request, config: Config) -> AsyncIterator[Media
         if body_kind(request) == "form":
             name = await read_form(request, spool, config.limits.max_bytes)
         else:
-            await fetch_video(await read_url(request), spool, config)
+            await fetch_video(await read_url(request), spool, config, open_to_others=open_to_others)
         yield Media(spool, name, spool.tell())
 
 
