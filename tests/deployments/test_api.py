@@ -67,7 +67,7 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The URLs that were fetched; each gives a video."""
     urls: list[str] = []
 
-    async def fetch(url: str, spool: BinaryIO, config: Config) -> None:
+    async def fetch(url: str, spool: BinaryIO, config: Config, *, open_to_others: bool) -> None:
         urls.append(url)
         spool.write(b"fetched video")
 
@@ -329,12 +329,19 @@ async def test_errors_of_the_stages(backend: FakeBackend, client: httpx.AsyncCli
 async def test_errors_of_the_download(
     backend: FakeBackend, client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, code: str
 ) -> None:
-    async def fetch(url: str, spool: BinaryIO, config: Config) -> None:
+    async def fetch(url: str, spool: BinaryIO, config: Config, *, open_to_others: bool) -> None:
         raise MediaError(code, "") if code in MEDIA_ERRORS else ServiceError(code, "")
 
     monkeypatch.setattr("deployments.uploads.fetch_video", fetch)
     assert_problem(await client.post("/predict", json={"video_url": URL}), code)
     assert backend.media == []
+
+
+async def test_where_others_connect_urls_wait_for_a_list_of_hosts(backend: FakeBackend) -> None:
+    config = make_config(serving={"require_key": False})
+    async with client_of(config, backend, open_to_others=True) as client:
+        problem = assert_problem(await client.post("/predict", json={"video_url": URL}), "url_forbidden")
+    assert problem["detail"] == "URLs are not fetched until serving.allowed_hosts names the hosts."
 
 
 async def test_a_defect_is_a_500_without_its_text(
