@@ -27,6 +27,8 @@ FORMAT = "aura-checkpoint"
 FORMAT_VERSION = 1
 TEMPORARY = ".ckpt-"
 """How the temporary file of a checkpoint that is being written begins."""
+DIGEST = ".sha256"
+"""Ending of a file that may lie beside a checkpoint, with the digest that it must have, as `sha256sum` writes it."""
 ZIP_MAGIC = b"PK\x03\x04"
 REQUIRED = (
     "model_state_dict",
@@ -127,18 +129,29 @@ def read_checkpoint(path: Path) -> Checkpoint:
 
     Raises:
         CheckpointError: checkpoint_missing: no such file, or not readable; checkpoint_damaged: empty, cut short,
-            overwritten or not what it says; checkpoint_foreign: a sound file that is not Aura's, or one that asks
-            for code to be run.
+            overwritten, not what it says, or not what a `.sha256` file beside it says; checkpoint_foreign: a sound
+            file that is not Aura's, or one that asks for code to be run.
     """
     try:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
+            _compare_digest(path, digest)
             content = _load(file)
         return _checked(path, content, digest)
     except OSError as error:
         raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}") from None
     except CheckpointError as error:
         raise CheckpointError(error.code, f"{path}: {error.detail}") from error.__cause__
+
+
+def _compare_digest(path: Path, digest: str) -> None:
+    beside = path.with_name(path.name + DIGEST)
+    if not beside.exists():
+        return
+    with beside.open("rb") as file:
+        expected = file.read(len(digest)).decode("ascii", "replace").lower()
+    if expected != digest:
+        raise CheckpointError("checkpoint_damaged", f"its SHA-256 is {digest}, and not what {beside.name} says")
 
 
 def _load(file: BinaryIO) -> object:
@@ -153,12 +166,22 @@ def _load(file: BinaryIO) -> object:
 
 
 def _check_archive(file: BinaryIO) -> None:
-    """Torch itself compares no checksums, so a flipped bit in a weight would pass; here each one is compared."""
+    """Torch itself compares no checksums, so a flipped bit in a weight would pass; here each one is compared.
+
+    Nor does it ask how much comes out of an archive: one that is compressed, or whose entries overlap, may hold a
+    thousand times its size. Torch writes neither.
+    """
+    size = file.seek(0, 2)
     file.seek(0)
     if file.read(4) != ZIP_MAGIC:
         raise _not_an_archive(file)
     try:
         with zipfile.ZipFile(file) as archive:
+            entries = archive.infolist()
+            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
+                raise CheckpointError("checkpoint_foreign", "a compressed archive, as no checkpoint is")
+            if sum(entry.file_size for entry in entries) > size:
+                raise CheckpointError("checkpoint_damaged", "its parts are larger than the file")
             broken = archive.testzip()
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
         raise CheckpointError("checkpoint_damaged", f"the file is cut short or overwritten: {error}") from None

@@ -1,4 +1,5 @@
 import enum
+import hashlib
 import io
 import os
 import pickle
@@ -309,6 +310,96 @@ def test_code_in_a_file_is_refused_and_not_run(
         assert target.exists(), "the pickle of this test must be one that runs code"
 
 
+def in_an_archive(pickled: bytes, **settings: Any) -> bytes:
+    """A torch archive, sound in every respect, around a pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w", **settings) as archive:
+        archive.writestr("net/data.pkl", pickled)
+        archive.writestr("net/byteorder", b"little")
+        archive.writestr("net/version", b"3\n")
+    return buffer.getvalue()
+
+
+HOSTILE = {
+    "a global by name": b"cposix\nmkdir\n(V{target}\ntR.",
+    "a global from the stack": b"\x80\x04\x8c\x05posix\x8c\x05mkdir\x93(V{target}\ntR.",
+    "an instance": b"(V{target}\niposix\nmkdir\n.",
+    "an object": b"(cposix\nmkdir\nV{target}\no.",
+    "a new object": b"\x80\x02cposix\nmkdir\n(V{target}\nt\x81.",
+    "evaluated text": b"cbuiltins\neval\n(V__import__('os').mkdir('{target}')\ntR.",
+    "executed text": b"cbuiltins\nexec\n(Vimport os; os.mkdir('{target}')\ntR.",
+    "a command": b"cos\nsystem\n(Vmkdir {target}\ntR.",
+    "a process": b"csubprocess\ncheck_output\n((lVmkdir\naV{target}\natR.",
+    "an attribute": b"cbuiltins\ngetattr\n(cos\nsep\nV__class__\ntRcos\nmkdir\n(V{target}\ntR.",
+    "a module's code": b"crunpy\n_run_code\n(Vimport os; os.mkdir('{target}')\n(dtR.",
+    "torch's own loader": b"ctorch.serialization\nload\n(V{target}\ntR.",
+    "a state": b"ctorch._utils\n_rebuild_parameter_with_state\n(cos\nmkdir\nI00\n(d(dtR.",
+    "an extension": b"\x80\x02\x82\x01(V{target}\ntR.",
+    "a reference": b"\x80\x02V{target}\nQ.",
+    "later, behind weights": b"(dVmodel_state_dict\n(dsVconfig\ncposix\nmkdir\n(V{target}\ntRs.",
+}
+
+
+@pytest.mark.parametrize("archived", [True, False])
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_pickle_runs_nothing(name: str, archived: bool, tmp_path: Path) -> None:
+    path, target = tmp_path / "a.pth", tmp_path / "executed"
+    pickled = HOSTILE[name].replace(b"{target}", str(target).encode())
+    path.write_bytes(in_an_archive(pickled) if archived else pickled)
+    assert code_of(path) == "checkpoint_foreign"
+    assert not target.exists()
+
+
+@pytest.mark.parametrize(
+    "name", ["a global by name", "an instance", "evaluated text", "a command", "later, behind weights"]
+)
+def test_a_hostile_pickle_would_run_where_code_is_allowed(name: str, tmp_path: Path) -> None:
+    """Else the test above would prove nothing."""
+    target = tmp_path / "executed"
+    pickle.loads(HOSTILE[name].replace(b"{target}", str(target).encode()))
+    assert target.exists()
+
+
+def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
+    bomb = in_an_archive(bytes(300 << 20), compression=zipfile.ZIP_DEFLATED)
+    assert len(bomb) < 1 << 20
+    (tmp_path / "a.pth").write_bytes(bomb)
+    with pytest.raises(CheckpointError, match="a compressed archive") as caught:
+        read_checkpoint(tmp_path / "a.pth")
+    assert caught.value.code == "checkpoint_foreign"
+
+
+def test_an_archive_whose_parts_overlap_is_refused_before_it_is_read(tmp_path: Path) -> None:
+    """One stored megabyte, named a thousand times."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        archive.writestr("net/data.pkl", bytes(1 << 20))
+        archive.filelist *= 1000
+    (tmp_path / "a.pth").write_bytes(buffer.getvalue())
+    assert code_of(tmp_path / "a.pth") == "checkpoint_damaged"
+
+
+@pytest.mark.parametrize("line", ["{}", "{}  a.pth\n", "{} *other.pth\n"])
+@pytest.mark.parametrize("upper", [False, True])
+def test_a_digest_beside_a_checkpoint_must_be_its_own(line: str, upper: bool, tmp_path: Path) -> None:
+    path, beside = tmp_path / "a.pth", tmp_path / "a.pth.sha256"
+    save(path)
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    beside.write_text(line.format(digest.upper() if upper else digest))
+    assert read_checkpoint(path).sha256 == digest
+    save(path, {"auc": 0.5})  # another model in its place
+    with pytest.raises(CheckpointError, match=r"not what a\.pth\.sha256 says") as caught:
+        read_checkpoint(path)
+    assert caught.value.code == "checkpoint_damaged"
+
+
+@pytest.mark.parametrize("content", [b"", b"a.pth\n", b"\xff" * 100, b"0" * 63])
+def test_a_digest_that_is_none_is_not_ignored(content: bytes, tmp_path: Path) -> None:
+    save(tmp_path / "a.pth")
+    (tmp_path / "a.pth.sha256").write_bytes(content)
+    assert code_of(tmp_path / "a.pth") == "checkpoint_damaged"
+
+
 def scripted() -> bytes:
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
@@ -410,6 +501,8 @@ def test_the_state_of_a_training_run_is_plain(tmp_path: Path) -> None:
 
 # Killed while saving
 
+KILLS = int(os.environ.get("AURA_TEST_KILLS", "5"))
+"""How often a process is killed; raise it to look longer."""
 WRITER = """
 import os, sys
 from pathlib import Path
@@ -437,7 +530,7 @@ def kill_while_saving(writer: "subprocess.Popen[str]", folder: Path, round_numbe
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline:
         sizes = [_size(item) for item in folder.glob(".ckpt-*.tmp") if item.name not in seen]
-        if any(size >= round_number * 1_000_000 for size in sizes):
+        if any(size >= round_number % 5 * 1_000_000 for size in sizes):
             break
     os.kill(child, signal.SIGKILL)
     assert writer.stdout.readline() == "dead\n"
@@ -455,7 +548,7 @@ def test_killed_while_saving_the_file_is_readable_each_time(tmp_path: Path) -> N
     save_checkpoint(path, nn.Linear(1000, 1000), CONFIG, 0, {})
     command = [sys.executable, "-c", WRITER, str(path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as writer:
-        for round_number in range(5):
+        for round_number in range(KILLS):
             kill_while_saving(writer, tmp_path, round_number)
             leftovers += len(list(tmp_path.glob(".ckpt-*.tmp")))
             assert 0 <= read_checkpoint(path).epoch <= round_number
