@@ -1,7 +1,6 @@
 """Damaged files by the hundred: each gives clips or a media error, and the pool goes on."""
 
 import os
-import struct
 from collections import Counter
 from pathlib import Path
 
@@ -12,63 +11,17 @@ from aura_model.clips import Clips
 from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
+from benchmarks.mutants import mutant
 
 MEDIA = Path(__file__).parents[1] / "media"
 SEEDS = ["one_frame.mp4", "rotated.mp4", "no_duration.webm", "mpeg4.avi", "face_exif_rotated.jpg"]
-BOXES = [b"moov", b"trak", b"tkhd", b"elst", b"mdhd", b"stsd", b"avcC", b"stts", b"ctts", b"stsc", b"stsz", b"stco"]
-ROUNDS = int(os.environ.get("AURA_TEST_MUTATIONS", "300"))
-"""The number of damaged files; raise it to look longer."""
-
-
-def flip(data, rng):
-    """Change some bytes."""
-    found = bytearray(data)
-    for at in rng.integers(0, len(data), 1 << rng.integers(0, 8)):
-        found[at] ^= int(rng.integers(1, 256))
-    return bytes(found)
-
-
-def cut(data, rng):
-    """Keep a part."""
-    first, last = sorted(int(at) for at in rng.integers(0, len(data) + 1, 2))
-    return data[: last if rng.integers(2) else first] if rng.integers(4) else data[first:last]
-
-
-def splice(data, rng):
-    """Copy a part over another place, or in between."""
-    source, target = (int(at) for at in rng.integers(0, len(data), 2))
-    part = data[source : source + int(rng.integers(1, 4096))]
-    return data[:target] + part + data[target + (len(part) if rng.integers(2) else 0) :]
-
-
-def header(data, rng):
-    """Write a number at the edge of its range into the first or the last part, where the headers are."""
-    area = min(2000, len(data) - 8)
-    at = int(rng.integers(0, area)) + (len(data) - 8 - area if rng.integers(2) else 0)
-    number = int(rng.choice([0, 1, 0x7F, 0xFF, 0x7FFF, 0xFFFF, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]))
-    return data[:at] + struct.pack(rng.choice([">I", "<I"]), number) + data[at + 4 :]
-
-
-def field(data, rng):
-    """Write such a number behind the name of an MP4 box; another place for other files."""
-    name = BOXES[int(rng.integers(len(BOXES)))]
-    at = data.find(name)
-    if at < 0:
-        return header(data, rng)
-    at += int(rng.integers(-4, 40))
-    return data[:at] + struct.pack(">I", int(rng.choice([0, 1, 0xFFFF, 0x7FFF_FFFF, 0xFFFF_FFFF]))) + data[at + 4 :]
-
-
-MUTATIONS = [flip, cut, splice, header, field]
+ROUNDS = int(os.environ.get("AURA_TEST_MUTATIONS", "1000"))
+"""The number of damaged files; `benchmarks/fuzz.py` looks longer."""
 
 
 def mutated(number):
     """The damaged file of that number, always the same."""
-    rng = np.random.default_rng(number)
-    data = (MEDIA / SEEDS[number % len(SEEDS)]).read_bytes()
-    for _ in range(int(rng.integers(1, 4))):
-        data = MUTATIONS[int(rng.integers(len(MUTATIONS)))](data, rng) or b"\0"
-    return data
+    return mutant(number, [(MEDIA / name).read_bytes() for name in SEEDS])
 
 
 @pytest.fixture(scope="module")
