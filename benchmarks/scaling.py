@@ -76,13 +76,13 @@ def run(job: Job, workers: int, storage: Path) -> float:
     """Clips per second of so many workers, from the first step on."""
     with local_ray(workers + job.readers):
         result = TorchTrainer(
-            work,
+            work,  # type: ignore[arg-type]  # what it returns is `Result.return_value`
             train_loop_config={"job": job},
             torch_config=TorchConfig(backend="gloo"),
             scaling_config=ScalingConfig(num_workers=workers, resources_per_worker={"CPU": 1.0}),
             run_config=RunConfig(name=f"scaling-{workers}", storage_path=str(storage)),
         ).fit()
-    return float(result.return_value)
+    return float(result.return_value)  # type: ignore[attr-defined]  # the stubs show Ray's older class
 
 
 def work(settings: dict[str, Job]) -> float:
