@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import platform
 import socket
 import sys
 import tempfile
@@ -232,7 +233,19 @@ def free_port() -> int:
 
 
 def save_json(path: Path | None, results: Mapping[str, Any]) -> None:
-    """Write the results where a path is given."""
+    """Write the results, and the machine that they are from, where a path is given."""
     if path:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(results, indent=1) + "\n")
+        path.write_text(json.dumps({"machine": machine(), **results}, indent=1) + "\n")
+
+
+def machine() -> dict[str, str | int]:
+    """What figures depend on."""
+    processors = [line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name")]
+    return {
+        "cores": CORES,
+        "processor": processors[0].partition(": ")[2] if processors else platform.machine(),
+        "memory, GB": round(psutil.virtual_memory().total / 1e9),
+        "python": platform.python_version(),
+        "ray": ray.__version__,
+    }
