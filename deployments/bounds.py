@@ -14,8 +14,8 @@ HEAD_SECONDS = 10.0
 """From the connection to the end of the headers."""
 GRACE_SECONDS = 5.0
 """A body may fall behind its minimum rate by this much, at its begin as later."""
-FRAMING_BYTES, FRAMING_SHARE = 4 * HEAD_BYTES, 8
-"""What may come beside a body: headers, read-ahead, and an eighth of it for the frames of its chunks."""
+FRAMING_BYTES, FRAMING_SHARE = 65536, 8
+"""What may come beside a body: one read ahead, and an eighth of it for the frames of its chunks."""
 
 
 class Bounds:
@@ -31,6 +31,7 @@ class Bounds:
         """Bytes, of headers, framing and body."""
         self._min_rate = min_rate
         self._in_head = True
+        self._before_body = 0
         self._end: float | None = None
 
     def begin_head(self) -> None:
@@ -40,6 +41,7 @@ class Bounds:
     def begin_body(self) -> None:
         """The headers are complete; from now on the rate counts."""
         self._in_head = False
+        self._before_body = self.received  # with what was read ahead of the body
         self._end = _now() + GRACE_SECONDS if self._min_rate else None
 
     def check_framing(self, body: int) -> None:
@@ -48,7 +50,7 @@ class Bounds:
         Raises:
             ServiceError: `fetch_refused`.
         """
-        if self.received > body + body // FRAMING_SHARE + FRAMING_BYTES:
+        if self.received - self._before_body > body + body // FRAMING_SHARE + FRAMING_BYTES:
             raise ServiceError("fetch_refused", "The URL's host sends the file in too small pieces.")
 
     async def read(self, stream: httpcore.AsyncNetworkStream, max_bytes: int) -> bytes:
