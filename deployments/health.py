@@ -4,13 +4,14 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, Field
 
 from aura_model.logging import get_logger
+from deployments.build_info import BuildInfo, build_info
 from deployments.loading import not_ready
 from deployments.messages import Backend, ModelStatus
 
@@ -52,6 +53,10 @@ class Health(BaseModel):
     ready: bool
     model_version: str | None = None
     device: str | None = Field(default=None, description="Where the model computes: cpu or cuda.")
+    build: BuildInfo | None = Field(default=None, description="What the service is made of.")
+    update_failed: str | None = Field(
+        default=None, description="Why the model that was asked for last does not serve, a stable code; null: it does."
+    )
 
 
 @dataclass(frozen=True)
@@ -65,9 +70,27 @@ class Answer:
 class Monitor:
     """Asks the backend once a second and answers from memory."""
 
-    def __init__(self, backend: Backend, checkpoint: Path | None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        checkpoint: Path | None,
+        clock: Callable[[], float] = time.monotonic,
+        tell: Callable[[bool], None] | None = None,
+    ) -> None:
+        """Know nothing yet.
+
+        Args:
+            backend: whom to ask.
+            checkpoint: the configured file, for `/health/ready` until the detector has named the one that it serves.
+            clock: seconds.
+            tell: hears after each poll whether the service is ready.
+        """
         self._backend = backend
         self._clock = clock
+        self._tell = tell
+        self._was_ready = False
+        self._is_stopping = False
+        self._build = build_info()
         starting = ModelStatus(
             state="loading",
             checkpoint_path=None if checkpoint is None else str(checkpoint),
@@ -79,12 +102,14 @@ class Monitor:
 
     @asynccontextmanager
     async def polling(self) -> AsyncIterator[None]:
-        """Poll while the block runs."""
+        """Poll while the block runs; after it the service is not ready."""
         task = asyncio.create_task(self._poll_forever())
         try:
             yield
         finally:
             task.cancel()
+            self._is_stopping = True
+            self._note()
             with suppress(asyncio.CancelledError):
                 await task
 
@@ -97,10 +122,13 @@ class Monitor:
             get_logger(__name__).bind(error=type(error).__name__).debug("a part of the service did not answer")
         else:
             self._answer = Answer(status, self._clock())
+        self._note()
 
     def status(self) -> ModelStatus:
-        """The last answer, or the fact that it is too old."""
+        """The last answer, or the fact that it is too old or the last of all."""
         answer = self._answer
+        if self._is_stopping:
+            return replace(answer.status, state="loading", reason="stopping", detail="This part of the service stops.")
         if answer.status.reason != "starting" and self._clock() - answer.at > STALE_SECONDS:
             return ModelStatus(
                 state="loading",
@@ -110,6 +138,10 @@ class Monitor:
                 detail=f"A part of the service has not answered for more than {STALE_SECONDS:g} s.",
             )
         return answer.status
+
+    def is_ready(self) -> bool:
+        """Whether predictions are answered."""
+        return self.status().state == "ready"
 
     def require_ready(self) -> None:
         """Refuse early what could not be answered.
@@ -139,10 +171,21 @@ class Monitor:
         return Health(
             model_loaded=status.model is not None,
             checkpoint_exists=status.checkpoint_exists,
-            ready=status.state == "ready",
+            ready=self.is_ready(),
             model_version=status.model.version if status.model else None,
             device=status.device,
+            update_failed=status.update_failed,
+            build=self._build,
         )
+
+    def _note(self) -> None:
+        """Tell and log what has changed."""
+        status, ready = self.status(), self.is_ready()
+        if ready != self._was_ready:
+            self._was_ready = ready
+            get_logger(__name__).bind(ready=ready, reason=status.reason).info("readiness has changed")
+        if self._tell:
+            self._tell(ready)
 
     async def _poll_forever(self) -> None:
         while True:

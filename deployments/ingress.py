@@ -21,10 +21,13 @@ from deployments.access import HEADER as API_KEY
 from deployments.access import Access
 from deployments.backend import ServeBackend
 from deployments.binding import listens_on_loopback
+from deployments.build_info import build_info
 from deployments.docs_page import add_docs
 from deployments.forms import FIELD
 from deployments.health import Health, Live, Monitor, NotReady, Ready
 from deployments.messages import Backend
+from deployments.metrics import IngressMetrics
+from deployments.open_inference import add_open_inference
 from deployments.predictor import Predictor
 from deployments.problems import ServiceError, code_of_status, document, problem_response
 from deployments.request_ids import HEADER as REQUEST_ID
@@ -93,8 +96,9 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
         ConfigError: see `Access`.
     """
     access = Access(config.serving, open_to_others)
-    monitor = Monitor(backend, config.inference.checkpoint)
-    predictor = Predictor(config, backend, monitor, access, open_to_others=open_to_others)
+    metrics = IngressMetrics()
+    monitor = Monitor(backend, config.inference.checkpoint, tell=metrics.ready)
+    predictor = Predictor(config, backend, monitor, access, metrics, open_to_others=open_to_others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -116,6 +120,7 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
     for error in (AuraError, HTTPException, Exception):
         api.add_exception_handler(error, _reply)
     _add_health(api, monitor)
+    add_open_inference(api, monitor)
     _add_predict(api, predictor, access)
     if config.serving.docs:
         add_docs(api)
@@ -128,6 +133,7 @@ def _announce(config: Config, access: Access) -> None:
     logger = get_logger(__name__)
     sections = {name: section for name, section in config.plain().items() if name != "training"}
     logger.bind(config=sections, api_keys=access.names).info("the service starts with these settings")
+    logger.bind(versions=build_info()).info("the service starts with these versions")
     if access.warning:
         logger.warning(access.warning)
 
@@ -188,7 +194,8 @@ def _security(access: Access) -> list[Depends]:
 
 
 async def _reply(request: Request, error: Exception) -> Response:
-    request_id = trace_of(request).request_id
+    trace = trace_of(request)
+    request_id = trace.request_id
     if isinstance(error, ServiceError):
         return problem_response(error.code, error.detail, request_id, error.retry_after)
     if isinstance(error, AuraError):
@@ -197,4 +204,5 @@ async def _reply(request: Request, error: Exception) -> Response:
         response = problem_response(code_of_status(error.status_code), str(error.detail), request_id)
         response.headers.update(error.headers or {})
         return response
+    get_logger(__name__).bind(**trace.fields()).opt(exception=error).error("a request failed")
     return problem_response("internal", "The service made a mistake; the log has the trace.", request_id)

@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from deployments.access import Access
 from deployments.admission import Admission, Place
 from deployments.health import Monitor
 from deployments.messages import Backend, Scored, Trace
+from deployments.metrics import IngressMetrics
 from deployments.problems import ServiceError
 from deployments.request_ids import trace_of
 from deployments.uploads import as_array, receive_media
@@ -27,13 +29,21 @@ class Predictor:
     """Answers requests within the service's bounds: whose, how many at once, and how long each."""
 
     def __init__(
-        self, config: Config, backend: Backend, monitor: Monitor, access: Access, *, open_to_others: bool
+        self,
+        config: Config,
+        backend: Backend,
+        monitor: Monitor,
+        access: Access,
+        metrics: IngressMetrics,
+        *,
+        open_to_others: bool,
     ) -> None:
         self._config = config
         self._open_to_others = open_to_others
         self._access = access
         self._backend = backend
         self._monitor = monitor
+        self._metrics = metrics
         self._admission = Admission(config.serving.max_in_flight)
         self._logger = get_logger(__name__)
 
@@ -55,19 +65,20 @@ class Predictor:
             event.status = "internal"
             raise ServiceError("internal", "The service made a mistake; the log has the trace.") from None
         else:
-            event.status = analysis.verdict
-            event.fake_probability = analysis.fake_probability
-            event.model_version = analysis.model.version
+            event.answered(analysis)
+            self._metrics.answered(analysis.timings)
             return analysis
         finally:
             event.log(self._logger)
+            self._metrics.ended(event.status, event.seconds())
 
     async def _bounded(self, request: Request, event: "Event") -> Analysis:
         self._monitor.require_ready()
         seconds = self._config.serving.deadline_seconds
         try:
             async with self._admission.place() as place, asyncio.timeout(seconds):
-                return await self._analyse(request, event, place)
+                with self._metrics.working():
+                    return await self._analyse(request, event, place)
         except TimeoutError:
             raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
 
@@ -76,6 +87,8 @@ class Predictor:
             fetched = event.seconds()
             await place.arrived()
             event.filename, event.size = media.name, media.size
+            if media.name is None:  # from a URL
+                self._metrics.fetched(media.size)
             scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event), event.trace)
         return self._report(scored, fetched, event)
 
@@ -100,6 +113,8 @@ class Event:
     size: int = 0
     model_version: str = ""
     fake_probability: float | None = None
+    timings: Mapping[str, float] | None = None
+    """Milliseconds per stage."""
     status: str = "cancelled"
     started: float = field(default_factory=time.perf_counter)
 
@@ -107,10 +122,18 @@ class Event:
         """Since the request came."""
         return time.perf_counter() - self.started
 
+    def answered(self, analysis: Analysis) -> None:
+        """The request ends with this answer."""
+        self.status = analysis.verdict
+        self.fake_probability = analysis.fake_probability
+        self.model_version = analysis.model.version
+        self.timings = analysis.timings
+
     def log(self, logger: "Logger") -> None:
         """Write the line."""
+        more = {"caller": self.caller, "timings": self.timings}
         log_inference_event(
-            logger,
+            logger.bind(**{name: value for name, value in more.items() if value is not None}),
             self.trace.request_id,
             self.filename,
             self.size,

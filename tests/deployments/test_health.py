@@ -1,13 +1,18 @@
 """The cached health, and its three routes."""
 
 import asyncio
+import re
 from dataclasses import replace
+from importlib.metadata import version
 from pathlib import Path
 
+import av
 import httpx
 import pytest
+from loguru import logger
 
 from aura_model.errors import ModelNotReadyError
+from deployments.build_info import build_info
 from deployments.health import ANSWER_SECONDS, STALE_SECONDS, Monitor, NotReady, Ready
 from deployments.messages import ModelStatus
 from tests.deployments.conftest import READY, FakeBackend, client_of, make_config
@@ -87,7 +92,16 @@ async def test_health_is_always_200(backend: FakeBackend, status: ModelStatus, e
     async with client_of(make_config(), backend) as client:
         reply = await client.get("/health")
     assert reply.status_code == 200
-    assert reply.json() == {"status": "healthy", "device": status.device, **expected}
+    body = reply.json()
+    assert body.pop("build") == build_info().model_dump()
+    assert body == {"status": "healthy", "device": status.device, "update_failed": None, **expected}
+
+
+async def test_a_bad_update_leaves_the_service_ready_and_is_told(backend: FakeBackend) -> None:
+    backend.current = replace(READY, update_failed="checkpoint_damaged")
+    async with client_of(make_config(), backend) as client:
+        assert (await client.get("/health/ready")).status_code == 200
+        assert (await client.get("/health")).json()["update_failed"] == "checkpoint_damaged"
 
 
 async def test_a_loaded_model_whose_decoders_still_load_is_not_ready(backend: FakeBackend, monitor: Monitor) -> None:
@@ -164,3 +178,61 @@ async def test_requests_are_refused_while_not_ready(backend: FakeBackend, monito
     backend.current = READY
     await monitor.poll()
     monitor.require_ready()
+
+
+async def test_a_service_that_stops_is_not_ready(backend: FakeBackend, monitor: Monitor) -> None:
+    async with monitor.polling():
+        await backend.heard.wait()
+        assert monitor.is_ready()
+    body = monitor.ready()
+    assert isinstance(body, NotReady)
+    assert (body.reason, body.model_loaded) == ("stopping", True)
+    with pytest.raises(ModelNotReadyError, match="stopping"):
+        monitor.require_ready()
+
+
+async def test_each_poll_tells_whether_the_service_is_ready(backend: FakeBackend, clock: Clock) -> None:
+    told: list[bool] = []
+    monitor = Monitor(backend, None, clock, told.append)
+    await monitor.poll()
+    backend.current = FAILED
+    await monitor.poll()
+    backend.current = READY
+    await monitor.poll()
+    assert told == [True, False, True]
+
+
+async def test_an_answer_that_has_grown_old_is_told(
+    backend: FakeBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[bool] = []
+    monitor = Monitor(backend, None, clock, told.append)
+    await monitor.poll()
+
+    async def fail() -> ModelStatus:
+        raise ConnectionError
+
+    monkeypatch.setattr(backend, "status", fail)
+    clock.now += STALE_SECONDS + 0.1
+    await monitor.poll()
+    assert told == [True, False]
+
+
+async def test_a_change_of_readiness_is_logged_once(backend: FakeBackend, monitor: Monitor) -> None:
+    seen: list[tuple[bool, str | None]] = []
+    sink = logger.add(
+        lambda message: seen.append((message.record["extra"]["ready"], message.record["extra"]["reason"])),
+        filter=lambda record: record["message"] == "readiness has changed",
+    )
+    for status in (READY, READY, FAILED, FAILED, READY):
+        backend.current = status
+        await monitor.poll()
+    logger.remove(sink)
+    assert seen == [(True, None), (False, "checkpoint_missing"), (True, None)]
+
+
+def test_the_build_names_the_libraries_that_open_media() -> None:
+    build = build_info().model_dump()
+    assert all(re.match(r"\d+\.\d+", text) for text in build.values())
+    assert build["pyav"] == version("av")
+    assert build["ffmpeg"] in av.ffmpeg_version_info
