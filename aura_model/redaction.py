@@ -56,9 +56,10 @@ _SEGMENT = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
 _URL_NAMES = frozenset({"url", "uri", "href"})
 
 # A quote or bracket ends a URL only where a delimiter follows; elsewhere it belongs to the URL and goes with the query.
+# One slash will do: `pathlib` makes one of two.
 _URL_END = r"""["'<>](?![\s,)\]}:;]|$)"""
 _URL = re.compile(
-    rf"""://(?:[^\s/?#"'<>]*@)?(?P<place>(?:[^\s?#"'<>]|{_URL_END})*)"""
+    rf"""(?P<slashes>:/{{1,2}})(?:[^\s/?#"'<>]*@)?(?P<place>(?:[^\s?#"'<>]|{_URL_END})*)"""
     rf"""(?P<query>[?#](?:{REDACTED}|[^\s"'<>]|{_URL_END})*)?"""
 )
 _REQUEST_PATH = re.compile(r"""(?<![^\s"'])(?P<path>/[^\s?"']*)\?[^\s"']*""")
@@ -179,7 +180,7 @@ def _own_keys() -> list[str]:
 
 
 def _bare_url(match: re.Match[str]) -> str:
-    return f"://{match['place']}" + (f"?{REDACTED}" if match["query"] else "")
+    return match["slashes"] + match["place"] + (f"?{REDACTED}" if match["query"] else "")
 
 
 def _redact_pairs(text: str) -> str:

@@ -11,6 +11,7 @@ from typing import Literal
 from pydantic import BaseModel, Field
 
 from aura_model.logging import get_logger
+from aura_model.redaction import redact, redact_text
 from deployments.build_info import BuildInfo, build_info
 from deployments.loading import not_ready
 from deployments.messages import Backend, ModelStatus
@@ -154,15 +155,16 @@ class Monitor:
             raise not_ready(status)
 
     def ready(self) -> Ready | NotReady:
-        """The body of `/health/ready`."""
+        """The body of `/health/ready`. It is for everybody, so a path that is a signed URL loses its signature."""
         status = self.status()
+        path = redact(status.checkpoint_path)
         if status.state == "ready":
-            return Ready(model_loaded=True, checkpoint_path=status.checkpoint_path)
+            return Ready(model_loaded=True, checkpoint_path=path)
         return NotReady(
             model_loaded=status.model is not None,
-            checkpoint_path=status.checkpoint_path,
+            checkpoint_path=path,
             reason=status.reason or status.state,
-            detail=status.detail or "",
+            detail=redact_text(status.detail or ""),
         )
 
     def health(self) -> Health:
@@ -174,7 +176,7 @@ class Monitor:
             ready=self.is_ready(),
             model_version=status.model.version if status.model else None,
             device=status.device,
-            update_failed=status.update_failed,
+            update_failed=redact(status.update_failed),
             build=self._build,
         )
 

@@ -208,6 +208,8 @@ def test_depth_is_bounded_so_cycles_end() -> None:
         ("s3://bucket/key.mp4", "s3://bucket/key.mp4"),
         ("https://h/path/@handle", "https://h/path/@handle"),
         ("HTTPS://H/V?S", "HTTPS://H/V?<redacted>"),
+        (str(Path("https://eve:S@h/best.pth?sig=S")), "https:/h/best.pth?<redacted>"),
+        ("C:/videos/a b.mp4 and 10:/x", "C:/videos/a b.mp4 and 10:/x"),
         ("a://b?S c://d?S", "a://b?<redacted> c://d?<redacted>"),
         ('"GET /predict?x=S HTTP/1.1" 200', '"GET /predict?<redacted> HTTP/1.1" 200'),
         ("data:video/mp4;base64,SSSS end", "data:<redacted> end"),

@@ -233,7 +233,7 @@ async def test_callers_without_keys_share_one_limit(backend: FakeBackend) -> Non
 
 
 def started(records: list[Any]) -> list[Any]:
-    return [record for record in records if record["name"] == "deployments.ingress"]
+    return [record for record in records if "config" in record["extra"]]
 
 
 @pytest.mark.parametrize(
@@ -304,6 +304,29 @@ async def test_a_configured_origin_is_let_in_and_no_other(backend: FakeBackend) 
         assert "access-control-allow-credentials" not in answer.headers
     assert (reply.status_code, refused.status_code) == (200, 401)
     assert "retry-after" in reply.headers["access-control-expose-headers"].lower()
+
+
+@pytest.mark.parametrize("origin", ["*", "https://a.example", "http://localhost:3000", "https://[::1]:8443"])
+def test_origins_that_are_taken(origin: str) -> None:
+    assert make_config(serving={"cors_origins": [origin]}).serving.cors_origins == (origin,)
+
+
+@pytest.mark.parametrize(
+    "origin",
+    [
+        "a.example",
+        "https://a.example/",
+        "https://A.example",
+        "https://*.a.example",
+        "null",
+        "ftp://a",
+        "https://u@a",
+        "",
+    ],
+)
+def test_an_origin_that_no_browser_sends_is_named(origin: str) -> None:
+    with pytest.raises(ConfigError, match=r"serving\.cors_origins\.0: .*such as https://app\.example\.com"):
+        make_config(serving={"cors_origins": [origin]})
 
 
 # --- every reply ------------------------------------------------------------------------------------------------------
