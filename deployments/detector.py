@@ -22,6 +22,7 @@ from aura_model.logging import get_logger, setup_logging
 from aura_model.scores import ClipScore
 from deployments.loading import Candidate, Loaded, LoadingModel
 from deployments.messages import UNKNOWN, Cropped, Failed, ModelStatus, Scored, Settings, Trace, Unfit
+from deployments.metrics import DetectorMetrics
 from deployments.versions import understood
 
 BATCH_WAIT_SECONDS = 0.005
@@ -54,6 +55,7 @@ class Detector:
         self._config = config
         self._model = LoadingModel(_candidate(config, config.inference.checkpoint), config.serving.deadline_seconds)
         self._user_config: Any = None
+        self._metrics = DetectorMetrics()
         self._forward = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._watch = Watch(config.serving.deadline_seconds)
         self._enqueue = serve.batch(
@@ -81,7 +83,10 @@ class Detector:
 
     async def status(self) -> ModelStatus:
         """How far the model is; never waits for it."""
-        return self._model.status()
+        status = self._model.status()
+        if status.model:
+            self._metrics.serves(status.model.version)
+        return status
 
     async def score(self, cropped: Cropped | Failed, trace: Trace = UNKNOWN) -> Scored | Failed | Unfit:
         """Score the clips of one file. An error of the stage before, and a missing model, are answers, not crashes.

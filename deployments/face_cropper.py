@@ -21,12 +21,11 @@ from deployments.cpus import available_cpus
 from deployments.crashes import Crashes, crashed_before, digest_of
 from deployments.decoders import Decoders
 from deployments.messages import UNKNOWN, Cropped, Failed, Settings, Trace
+from deployments.metrics import CAUSES, CropperMetrics
 from deployments.problems import ServiceError
 from deployments.versions import read_settings
 
 Source = Path | npt.NDArray[np.uint8]
-FAILURES = {"decode_crashed", "decode_timeout", "decode_out_of_memory"}
-"""Codes of files that a decode child did not come through, rather than refused."""
 TELL_SECONDS = 2.0
 """The answer to a file that crashed a child waits for so long until all croppers know the file."""
 
@@ -52,6 +51,7 @@ class FaceCropper:
         self._threads = ThreadPoolExecutor(children, thread_name_prefix="crop")
         self._decoders = Decoders(children, config.serving.deadline_seconds)
         self._crashes = Crashes(config.serving.crash_memory_seconds)
+        self._metrics = CropperMetrics()
         self._is_warm = False
 
     async def check_health(self) -> None:
@@ -118,6 +118,7 @@ class FaceCropper:
         """Whether this file crashed a child lately. It is read for that only where any file did."""
         if not self._crashes or await asyncio.to_thread(digest_of, file.source) not in self._crashes:
             return False
+        self._metrics.remembered()
         get_logger(__name__).bind(**file.trace.fields()).warning("a file that crashed the decoder before was refused")
         return True
 
@@ -126,8 +127,10 @@ class FaceCropper:
         with get_logger(__name__).contextualize(**file.trace.fields()):
             outcome = _load(sandbox, file)
             _log(outcome)
-            if isinstance(outcome, MediaError) and outcome.code == "decode_crashed":
-                self._remember(file.source, loop)
+            if isinstance(outcome, MediaError):
+                self._metrics.failed(outcome.code)
+                if outcome.code == "decode_crashed":
+                    self._remember(file.source, loop)
         return outcome
 
     def _remember(self, source: Source, loop: asyncio.AbstractEventLoop) -> None:
@@ -168,7 +171,7 @@ def _log(outcome: Clips | AuraError) -> None:
     logger = get_logger(__name__)
     if isinstance(outcome, Clips):
         logger.bind(clips=len(outcome.clips), timings=_milliseconds(outcome.timings)).debug("cropped")
-    elif outcome.code in FAILURES:
+    elif outcome.code in CAUSES:
         logger.bind(code=outcome.code, detail=outcome.detail).warning("decoding failed")
     else:
         logger.bind(code=outcome.code, detail=outcome.detail).debug("refused")

@@ -15,8 +15,10 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from deployments import metrics
 from deployments.ingress import build_api
 from deployments.messages import ModelStatus, Scored, Trace
+from tests.deployments.recorder import Recorder
 
 INFO = ModelInfo(name="multimodal_v1", version="test-1", trained=True, calibrated=True)
 READY = ModelStatus(state="ready", checkpoint_path="best.pth", checkpoint_exists=True, model=INFO, device="cpu")
@@ -130,3 +132,12 @@ def backend() -> FakeBackend:
 async def client(backend: FakeBackend) -> AsyncIterator[httpx.AsyncClient]:
     async with client_of(make_config(), backend) as client:
         yield client
+
+
+@pytest.fixture
+def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
+    """The metrics that are made from now on, by name."""
+    monkeypatch.setattr(Recorder, "made", {})
+    for kind in ("Counter", "Gauge", "Histogram"):
+        monkeypatch.setattr(metrics, kind, Recorder)
+    return Recorder.made

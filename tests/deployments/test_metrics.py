@@ -1,7 +1,6 @@
 """What is counted, and that no label takes a value from outside."""
 
 import asyncio
-from collections.abc import Mapping
 from typing import Any, BinaryIO, get_args
 
 import httpx
@@ -16,46 +15,7 @@ from deployments.messages import ModelStatus
 from deployments.metrics import METRICS, CropperMetrics, DetectorMetrics, IngressMetrics, Metric
 from deployments.problems import PROBLEMS
 from tests.deployments.conftest import FakeBackend, client_of, make_config, make_scored
-
-Series = dict[tuple[str, ...], list[float]]
-
-
-class Recorder:
-    """Keeps what a metric is told: for each value of its label a list."""
-
-    made: dict[str, "Recorder"] = {}
-
-    def __init__(
-        self, name: str, description: str, tag_keys: tuple[str] | None, boundaries: list[float] | None = None
-    ) -> None:
-        self.description = description
-        self.keys = tag_keys or ()
-        self.boundaries = boundaries
-        self.series: Series = {}
-        self.made[name] = self
-
-    def record(self, value: float, tags: Mapping[str, str]) -> None:
-        assert tags.keys() == set(self.keys)
-        self.series.setdefault(tuple(tags.values()), []).append(value)
-
-    observe = set = record
-
-    def inc(self, value: float = 1.0, *, tags: Mapping[str, str]) -> None:
-        assert value > 0
-        self.record(value, tags)
-
-
-@pytest.fixture
-def recorded(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
-    """The metrics that are made from now on."""
-    monkeypatch.setattr(Recorder, "made", {})
-    for kind in ("Counter", "Gauge", "Histogram"):
-        monkeypatch.setattr(metrics, kind, Recorder)
-    return Recorder.made
-
-
-def totals(recorder: Recorder) -> dict[str, float]:
-    return {"".join(label): sum(values) for label, values in recorder.series.items()}
+from tests.deployments.recorder import Recorder
 
 
 async def upload(client: httpx.AsyncClient, **options: Any) -> httpx.Response:
@@ -121,7 +81,7 @@ def test_the_real_ones_work_outside_a_replica() -> None:
 async def test_an_answer_is_counted_and_timed(recorded: dict[str, Recorder], backend: FakeBackend) -> None:
     async with client_of(make_config(), backend) as client:
         timings = (await upload(client)).json()["timings"]
-    assert totals(recorded["aura_requests_total"]) == {"fake": 1}
+    assert recorded["aura_requests_total"].totals() == {"fake": 1}
     stages = recorded["aura_stage_seconds"].series
     assert {stage for (stage,) in stages} == {"fetch", "open", "score", "total"}
     assert stages["open",] == [pytest.approx(0.001)]
@@ -138,7 +98,7 @@ async def test_a_refused_file_is_counted_by_its_code(
     backend.raises(MediaError(code, ""))
     async with client_of(make_config(), backend) as client:
         await upload(client)
-    assert totals(recorded["aura_requests_total"]) == {code: 1}
+    assert recorded["aura_requests_total"].totals() == {code: 1}
     assert recorded["aura_stage_seconds"].series.keys() == {("total",)}
 
 
@@ -167,7 +127,7 @@ async def test_nothing_stays_in_flight(recorded: dict[str, Recorder], backend: F
         await asyncio.wait([asking])
     assert recorded["aura_in_flight"].series[()] == [1, 0]
     expected = {"error": "corrupt_video", "defect": "internal", "cancel": "cancelled", "deadline": "deadline_exceeded"}
-    assert totals(recorded["aura_requests_total"]) == {expected.get(end, "invalid_request"): 1}
+    assert recorded["aura_requests_total"].totals() == {expected.get(end, "invalid_request"): 1}
 
 
 async def test_the_sum_of_several_is_right(recorded: dict[str, Recorder], backend: FakeBackend) -> None:
@@ -194,8 +154,8 @@ async def test_those_that_are_turned_away_do_not_flatter_the_latency(
             assert (await upload(client)).status_code == 503
         go.set()
         await first
-    assert totals(recorded["aura_rejected_total"]) == {"busy": 3}
-    assert totals(recorded["aura_requests_total"]) == {"busy": 3, "fake": 1}
+    assert recorded["aura_rejected_total"].totals() == {"busy": 3}
+    assert recorded["aura_requests_total"].totals() == {"busy": 3, "fake": 1}
     assert len(recorded["aura_stage_seconds"].series["total",]) == 1
 
 
@@ -203,7 +163,7 @@ async def test_a_service_without_a_model_turns_away(recorded: dict[str, Recorder
     backend.current = ModelStatus("failed", None, False, "model_error", "")
     async with client_of(make_config(), backend) as client:
         await upload(client)
-    assert totals(recorded["aura_rejected_total"]) == {"model_not_ready": 1}
+    assert recorded["aura_rejected_total"].totals() == {"model_not_ready": 1}
     assert recorded["aura_ready"].series[()][0] == 0
 
 
@@ -228,7 +188,7 @@ async def test_downloads_are_measured(
     async with client_of(make_config(), backend) as client:
         await upload(client)
         await client.post("/predict", json={"video_url": "https://storage.example.com/a.mp4"})
-    assert totals(recorded["aura_fetch_bytes_total"]) == expected
+    assert recorded["aura_fetch_bytes_total"].totals() == expected
 
 
 async def test_a_stage_that_is_not_known_is_another(recorded: dict[str, Recorder], backend: FakeBackend) -> None:
@@ -260,10 +220,10 @@ def test_only_failures_of_a_child_are_counted(recorded: dict[str, Recorder]) -> 
     cropper = CropperMetrics()
     for code in [*MEDIA_ERRORS, "deadline_exceeded", "invalid_config"]:
         cropper.failed(code)
-    assert totals(recorded["aura_decode_child_exits_total"]) == {"crash": 1, "memory": 1, "timeout": 1}
+    assert recorded["aura_decode_child_exits_total"].totals() == {"crash": 1, "memory": 1, "timeout": 1}
     assert recorded["aura_crashes_remembered_total"].series == {}
     cropper.remembered()
-    assert totals(recorded["aura_crashes_remembered_total"]) == {"": 1}
+    assert recorded["aura_crashes_remembered_total"].totals() == {"": 1}
 
 
 def test_one_version_of_the_model_at_a_time(recorded: dict[str, Recorder]) -> None:

@@ -6,13 +6,13 @@ from typing import Any
 
 import httpx
 import pytest
-from loguru import logger
 from starlette.datastructures import Headers
 
 from aura_model.logging import get_logger
 from deployments.messages import UNKNOWN, Trace
 from deployments.request_ids import next_traceparent, read_trace
 from tests.deployments.conftest import FakeBackend, make_scored
+from tests.deployments.recorder import lines
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
 SPAN_ID = "00f067aa0ba902b7"
@@ -117,13 +117,8 @@ def test_fields_of_a_trace() -> None:
 
 @pytest.fixture
 def records() -> Iterator[list[dict[str, Any]]]:
-    """The message and the fields of each line in the log, from TRACE up."""
-    seen: list[dict[str, Any]] = []
-    sink = logger.add(
-        lambda message: seen.append({"message": message.record["message"], **message.record["extra"]}), level="TRACE"
-    )
-    yield seen
-    logger.remove(sink)
+    with lines() as seen:
+        yield seen
 
 
 async def test_the_backend_gets_both_ids(backend: FakeBackend, client: httpx.AsyncClient) -> None:
