@@ -360,6 +360,16 @@ def test_a_hostile_pickle_would_run_where_code_is_allowed(name: str, tmp_path: P
     assert target.exists()
 
 
+def test_a_pickle_is_recognised_without_reading_it_to_the_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hashlib, "file_digest", lambda file, name: hashlib.sha256())
+    with (tmp_path / "a.pth").open("wb") as file:
+        file.write(b"S'\\}'\n0" + b"N0" * 100_000)
+        file.truncate(1 << 40)  # a terabyte of holes
+    with pytest.raises(CheckpointError, match="could run code") as caught:
+        read_checkpoint(tmp_path / "a.pth")
+    assert caught.value.code == "checkpoint_foreign"
+
+
 def test_a_compressed_archive_is_refused_before_it_is_unpacked(tmp_path: Path) -> None:
     bomb = in_an_archive(bytes(300 << 20), compression=zipfile.ZIP_DEFLATED)
     assert len(bomb) < 1 << 20
