@@ -30,7 +30,7 @@ from deployments.metrics import IngressMetrics
 from deployments.open_inference import add_open_inference
 from deployments.predictor import Predictor
 from deployments.problems import ServiceError, code_of_status, document, problem_response
-from deployments.request_ids import HEADER as REQUEST_ID
+from deployments.proxy import HEADER as REQUEST_ID
 from deployments.request_ids import RequestIds, trace_of
 from deployments.security_headers import SecurityHeaders
 from deployments.uploads import VideoRequest

@@ -10,9 +10,8 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from aura_model.logging import get_logger
 from deployments.messages import Trace
+from deployments.proxy import HEADER, PLAIN_ID
 
-HEADER = "X-Request-ID"
-_PLAIN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
@@ -63,7 +62,7 @@ def read_trace(headers: Headers) -> Trace:
     given = headers.get(HEADER, "")
     parents = headers.getlist("traceparent")
     traceparent = next_traceparent(parents[0]) if len(parents) == 1 else None
-    if _PLAIN.fullmatch(given):
+    if PLAIN_ID.fullmatch(given):
         return Trace(given, traceparent)
     return Trace(traceparent.split("-")[1] if traceparent else uuid.uuid4().hex, traceparent)
 

@@ -1,3 +1,4 @@
+import importlib
 import json
 import re
 import shlex
@@ -10,6 +11,8 @@ from threading import Thread
 from typing import Any
 
 import pytest
+
+from deployments.proxy import middlewares
 
 
 @pytest.fixture(scope="module")
@@ -47,6 +50,13 @@ def test_it_serves_the_containers_configuration(instructions: list[tuple[str, st
     assert (root / "cluster/serve_config.container.yaml").is_file()
     assert json.loads(texts(instructions, "ENTRYPOINT")[0]) == ["tini", "--"]
     assert "tini" in texts(instructions, "RUN")[0]
+
+
+def test_the_proxy_cleans_the_headers_that_it_gets(instructions: list[tuple[str, str]]) -> None:
+    (variables,) = texts(instructions, "ENV")
+    environment = dict(item.split("=", 1) for item in shlex.split(variables))
+    module, _, name = environment["RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH"].partition(":")
+    assert getattr(importlib.import_module(module), name) is middlewares
 
 
 def copied(instructions: list[tuple[str, str]]) -> list[str]:
