@@ -12,7 +12,9 @@ import sys
 import traceback
 from contextlib import suppress
 from importlib import import_module
+from pkgutil import walk_packages
 
+import av
 import cv2
 import numpy as np
 
@@ -26,8 +28,7 @@ from aura_model.seccomp import confine
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_NO_NEW_PRIVS = 38
 OPEN_FILES = 64
-USED_LATER = ("av.subtitles.stream", "numpy.ma")
-"""What libraries import only when a file needs it, and could not any more once the child is confined."""
+NEVER_USED = frozenset({"av.__main__", "av.datasets"})
 
 
 def leave_network() -> bool:
@@ -62,8 +63,7 @@ def serve(link: socket.socket) -> None:
     except ConfigError as error:
         wire.send(link, wire.Header(error=("config", error.detail[: wire.LARGEST_TEXT])))
         return
-    for name in USED_LATER:
-        import_module(name)
+    import_the_rest()
     limit_resources(config.limits.child_memory_bytes)
     wire.send(link, wire.Header(notes=[] if confine() else [wire.UNCONFINED]))
     while True:
@@ -72,6 +72,13 @@ def serve(link: socket.socket) -> None:
         rng = None if request.seed is None else np.random.default_rng(request.seed)
         wire.send(link, *load(loader, descriptor, rng))
         signal.alarm(0)
+
+
+def import_the_rest() -> None:
+    """Import what libraries import only when a file needs it: once the child is confined, they could not any more."""
+    parts = (module.name for module in walk_packages(av.__path__, "av."))
+    for name in ("numpy.ma", *(part for part in parts if part not in NEVER_USED)):
+        import_module(name)
 
 
 def load(loader: ClipLoader, descriptor: int, rng: np.random.Generator | None) -> tuple[wire.Header, list[wire.Array]]:

@@ -390,6 +390,11 @@ def test_a_confined_child_has_a_filter(shared):
     assert "Seccomp:\t2" in modes
 
 
+def test_what_a_file_would_load_is_not_missed(shared, films):
+    """For the name of a transport stream's service FFmpeg asks the C library to load a converter of characters."""
+    assert shared.load_clips(films.film("mpegts", films.Pictures(range(5)))).clips
+
+
 def test_a_child_that_cannot_be_confined_is_said_once(impostor):
     messages = []
     sink = logger.add(lambda message: messages.append(message.record["message"]), level="WARNING")
