@@ -1,6 +1,7 @@
 """Who can connect to the service: this machine only, or others too."""
 
 from ipaddress import ip_address
+from typing import Any, cast
 
 import ray
 from ray.exceptions import RayError
@@ -46,5 +47,5 @@ def _proxy_host() -> str | None:
         controller = ray.get_actor(SERVE_CONTROLLER_NAME, namespace=SERVE_NAMESPACE)
     except ValueError:  # there is none
         return HTTPOptions().host
-    options: HTTPOptions = ray.get(controller.get_http_config.remote(), timeout=ANSWER_SECONDS)
-    return options.host
+    options: Any = ray.get(controller.get_http_config.remote(), timeout=ANSWER_SECONDS)
+    return cast("HTTPOptions", options).host

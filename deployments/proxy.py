@@ -29,7 +29,7 @@ class CleanHeaders:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one request."""
         if "headers" in scope:
-            scope = scope | {"headers": [(name, value) for name, value in scope["headers"] if _is_clean(name, value)]}
+            scope = {**scope, "headers": [header for header in scope["headers"] if _is_clean(*header)]}
         await self._app(scope, receive, send)
 
 

@@ -19,8 +19,9 @@ from starlette.types import Message, Receive
 
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
+from aura_model.redaction import redact_text
 from deployments.fetch import fetch_video
-from deployments.forms import OVERHEAD, read_file
+from deployments.forms import MAX_NAME, OVERHEAD, read_file
 from deployments.problems import ServiceError
 from deployments.urls import MAX_URL
 
@@ -125,9 +126,9 @@ def as_array(spool: BinaryIO) -> npt.NDArray[np.uint8]:
 
 
 def explain(error: ValidationError) -> str:
-    """The first fault of a body, without the value: it may hold a signature."""
+    """The first fault of a body, without the value, which may hold a signature. The name may be the caller's own."""
     first = error.errors(include_input=False, include_url=False)[0]
-    where = ".".join(str(part) for part in first["loc"])
+    where = redact_text(".".join(str(part) for part in first["loc"]))[:MAX_NAME]
     return f"{where}: {first['msg']}" if where else str(first["msg"])
 
 
