@@ -1,0 +1,112 @@
+import cv2
+import numpy as np
+import pytest
+
+from aura_model.augment import looks
+from aura_model.augment.looks import LookSettings, draw_look, match_statistics, plain_look, shrink_and_enlarge, soften
+
+EVERYWHERE = np.ones((48, 56), np.float32)
+SETTINGS = LookSettings()
+
+
+def picture(seed: int = 0, deviation: float = 12.0) -> np.ndarray:
+    rng = np.random.default_rng(seed)
+    smooth = cv2.GaussianBlur(rng.normal(0, 1, (48, 56, 3)), (0, 0), 4)
+    return (130 + 300 * smooth + rng.normal(0, deviation, (48, 56, 3))).astype(np.float32)
+
+
+def test_a_plain_look_leaves_a_picture() -> None:
+    np.testing.assert_allclose(plain_look().paint(picture(), EVERYWHERE, 1.0), picture(), atol=1e-3)
+
+
+def test_brightness_is_one_more_gain() -> None:
+    np.testing.assert_allclose(plain_look().paint(picture(), EVERYWHERE, 1.1), picture() * 1.1, rtol=1e-5)
+
+
+def test_a_look_paints_every_picture_alike() -> None:
+    look = draw_look(np.random.default_rng(0), SETTINGS)
+    np.testing.assert_array_equal(look.paint(picture(), EVERYWHERE, 1.0), look.paint(picture(), EVERYWHERE, 1.0))
+
+
+def test_looks_of_no_strength_are_plain() -> None:
+    look = draw_look(np.random.default_rng(0), LookSettings(0, 0, 0, 0, 0, 0, 0, 0))
+    np.testing.assert_allclose(look.paint(picture(), EVERYWHERE, 1.0), picture(), atol=1e-2)
+
+
+def test_looks_are_moderate_and_lie_on_both_sides() -> None:
+    changes = [
+        (draw_look(np.random.default_rng(seed), SETTINGS).paint(picture(), EVERYWHERE, 1.0) - picture()).mean()
+        for seed in range(60)
+    ]
+    assert np.abs(changes).max() < 60
+    assert min(changes) < -3
+    assert max(changes) > 3
+
+
+def test_textures_replace_textures_only() -> None:
+    look = draw_look(np.random.default_rng(1), SETTINGS).textured(lambda image: image * 0)
+    assert look.paint(picture(), EVERYWHERE, 1.0).std() < picture().std()
+    assert len(look.textures) == 1
+
+
+@pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
+def test_statistics_go_their_share_of_the_way(share: float) -> None:
+    source, model = picture(0), picture(1) * 0.7 + np.array([30, 0, -10], np.float32)
+    found = match_statistics(source, model, EVERYWHERE, share)
+    sampled, wanted, had = (image[::2, ::2].mean((0, 1)) for image in (found, model, source))
+    np.testing.assert_allclose(sampled, had + share * (wanted - had), atol=0.5)
+    if share == 1:
+        np.testing.assert_allclose(found[::2, ::2].std((0, 1)), model[::2, ::2].std((0, 1)), rtol=0.02)
+
+
+def test_statistics_are_taken_where_the_weight_is() -> None:
+    source, model = picture(0), picture(1)
+    model[:, 28:] += 100
+    left = EVERYWHERE.copy()
+    left[:, 28:] = 0
+    found = match_statistics(source, model, left, 1.0)
+    np.testing.assert_allclose(found[::2, :28:2].mean((0, 1)), model[::2, :28:2].mean((0, 1)), atol=0.5)
+
+
+def test_softening_takes_faint_detail_and_keeps_edges() -> None:
+    edge = np.zeros((40, 40, 3), np.float32)
+    edge[:, 20:] = 200
+    noisy = edge + np.random.default_rng(0).normal(0, 2, edge.shape).astype(np.float32)
+    soft = soften(noisy, (6.0, 4.0))
+    assert soft[:, 2:14].std() < 0.6 * noisy[:, 2:14].std()
+    assert soft[20, 20].mean() - soft[20, 19].mean() > 170
+
+
+def test_softening_by_nothing_is_nothing() -> None:
+    np.testing.assert_allclose(soften(picture(), (0.0, 0.0)), picture(), atol=1e-4)
+
+
+@pytest.mark.parametrize("factor", [1.5, 4.0])
+def test_shrinking_loses_fine_detail_and_keeps_size(factor: float) -> None:
+    small = shrink_and_enlarge(factor, cv2.INTER_AREA, cv2.INTER_LINEAR)(picture())
+    assert small.shape == picture().shape
+    assert cv2.Laplacian(small, cv2.CV_32F).std() < 0.7 * cv2.Laplacian(picture(), cv2.CV_32F).std()
+
+
+def test_a_picture_of_one_pixel_can_be_shrunk() -> None:
+    pixel = np.full((1, 1, 3), 7, np.float32)
+    np.testing.assert_allclose(shrink_and_enlarge(3.0, cv2.INTER_AREA, cv2.INTER_CUBIC)(pixel), pixel)
+
+
+def test_jpeg_keeps_red_red() -> None:
+    red = np.zeros((16, 16, 3), np.float32) + (200, 30, 30)
+    np.testing.assert_allclose(looks._draw_jpeg(np.random.default_rng(0))(red), red, atol=12)
+
+
+def test_grain_is_the_same_on_each_frame() -> None:
+    grain = looks._draw_grain(np.random.default_rng(0))
+    np.testing.assert_array_equal(grain(picture(0)) - picture(0) > 0, grain(picture(1)) - picture(1) > 0)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_every_drawn_texture_keeps_shape_type_and_level(seed: int) -> None:
+    for texture in looks._draw_textures(np.random.default_rng(seed), SETTINGS):
+        found = texture(picture())
+        assert found.shape == picture().shape
+        assert found.dtype == np.float32
+        assert abs(found.mean() - picture().mean()) < 4
