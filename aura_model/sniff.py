@@ -19,9 +19,10 @@ FOREIGN = frozenset(
     | {b"DKIF", b"YUV4MPEG2", b"0&\xb2u\x8ef\xcf\x11", b".RMF", b"\x06\x0e+4", b"nut/multimedia container\0", b"RIFX"}
     | {b"\xb7\xd8\0 7I\xda\x11", b"FWS", b"CWS", b"\0\nSMJPEG", b"riff.\x91\xcf\x11", b"Creative Voice File"}
     | {b"caff", b"FORM", b"#!AMR", b".snd", b"wvpk", b"MAC ", b"TTA1", b"\x0bw", b"WEBVTT", b"ffconcat version"}
+    | {b"[playlist]", b"# VobSub index file", b";FFMETADATA", b"<svg"}
     | {b"\0\0\1", b"\0\0\0\1", b"\0\0\x80"}  # a video without any container
 )
-"""How pictures, videos and sounds begin that FFmpeg knows and Aura does not accept."""
+"""How pictures, videos, sounds and lists begin that FFmpeg knows and Aura does not accept."""
 
 _ATOMS = frozenset(
     {b"ftyp", b"styp", b"moov", b"moof", b"mdat", b"sidx", b"free", b"skip", b"wide", b"junk", b"pnot", b"pict"}

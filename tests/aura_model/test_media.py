@@ -1,10 +1,7 @@
 """Opening untrusted media: what is refused, what is read, and what is never touched."""
 
-import ctypes
 import hashlib
 import io
-import os
-import socket
 import struct
 import subprocess
 import sys
@@ -327,124 +324,6 @@ def test_an_ffmpeg_with_holes_is_refused(version):
 
 def test_the_ffmpeg_of_this_installation_is_a_patched_one():
     check_ffmpeg()
-
-
-# --- what is never touched ---
-
-
-class Watched:
-    """A folder with a sibling file whose opening is noticed, and a port on which a connection is."""
-
-    def __init__(self, folder):
-        self.folder = folder
-        self.sibling = folder / "sibling.mp4"
-        self.sibling.write_bytes(read("one_frame.mp4"))
-        self._libc = ctypes.CDLL(None, use_errno=True)
-        self._inotify = self._libc.inotify_init1(os.O_NONBLOCK)
-        assert self._libc.inotify_add_watch(self._inotify, os.fsencode(self.sibling), 0x20) >= 0  # IN_OPEN
-        self._server = socket.create_server(("127.0.0.1", 0))
-        self._server.setblocking(False)
-        self.port = self._server.getsockname()[1]
-
-    @property
-    def opened(self):
-        try:
-            return bool(os.read(self._inotify, 4096))
-        except BlockingIOError:
-            return False
-
-    @property
-    def connected(self):
-        try:
-            self._server.accept()[0].close()
-        except BlockingIOError:
-            return False
-        return True
-
-    def close(self):
-        os.close(self._inotify)
-        self._server.close()
-
-
-@pytest.fixture
-def watched(tmp_path):
-    found = Watched(tmp_path)
-    yield found
-    found.close()
-
-
-def test_the_watch_notices(watched):
-    assert not watched.opened
-    assert not watched.connected
-    watched.sibling.read_bytes()
-    socket.create_connection(("127.0.0.1", watched.port)).close()
-    assert watched.opened
-    assert watched.connected
-
-
-SDP = """v=0
-o=- 0 0 IN IP4 127.0.0.1
-s=x
-c=IN IP4 127.0.0.1
-t=0 0
-m=video {port} RTP/AVP 96
-a=rtpmap:96 H264/90000
-"""
-HLS = "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\n{entry}\n#EXT-X-ENDLIST\n"
-MPD = (
-    '<?xml version="1.0"?><MPD xmlns="urn:mpeg:dash:schema:mpd:2011" type="static"><Period><BaseURL>{entry}</BaseURL>'
-    "</Period></MPD>"
-)
-SCRIPTS = {
-    "hls file": HLS.replace("{entry}", "{sibling}"),
-    "hls relative": HLS.replace("{entry}", "sibling.mp4"),
-    "hls http": HLS.replace("{entry}", "http://127.0.0.1:{port}/a.ts"),
-    "hls after a byte order mark": "\ufeff" + HLS.replace("{entry}", "{sibling}"),
-    "hls after blanks": "\n \t\n" + HLS.replace("{entry}", "{sibling}"),
-    "hls after a comment": "#\n" + HLS.replace("{entry}", "{sibling}"),
-    "hls with a key": "#EXTM3U\n#EXT-X-KEY:METHOD=AES-128,URI=http://127.0.0.1:{port}/k\n#EXTINF:1,\nsibling.mp4\n",
-    "ffconcat": "ffconcat version 1.0\nfile sibling.mp4\n",
-    "ffconcat absolute": "ffconcat version 1.0\nfile '{sibling}'\n",
-    "ffconcat http": "ffconcat version 1.0\nfile http://127.0.0.1:{port}/a.mp4\n",
-    "dash file": MPD.replace("{entry}", "{sibling}"),
-    "dash http": MPD.replace("{entry}", "http://127.0.0.1:{port}/a.mp4"),
-    "dash without a prologue": MPD.partition("?>")[2].replace("{entry}", "{sibling}"),
-    "sdp": SDP,
-    "edl": "# mpv EDL v0\n{sibling}\n",
-    "m3u": "{sibling}\n",
-    "smil": '<smil><body><video src="{sibling}"/></body></smil>',
-    "imf": '<?xml version="1.0"?><CompositionPlaylist><Asset>{sibling}</Asset></CompositionPlaylist>',
-}
-
-
-RECOGNISED = {name for name in SCRIPTS if name.startswith(("hls", "dash", "sdp", "imf"))} - {"hls after a comment"}
-"""Those that are named in the refusal; the others are no known format."""
-
-
-@pytest.mark.parametrize("name", ["clip.mp4", "clip.m3u8"])
-@pytest.mark.parametrize("script", SCRIPTS)
-def test_a_playlist_opens_nothing(watched, monkeypatch, script, name):
-    monkeypatch.chdir(watched.folder)
-    path = watched.folder / name
-    path.write_text(SCRIPTS[script].replace("{sibling}", str(watched.sibling)).replace("{port}", str(watched.port)))
-    with path.open("rb") as file, pytest.raises(MediaError) as error, open_media(file, LIMITS):
-        pass
-    assert error.value.code in {"invalid_video", "unsupported_container"}
-    assert ("playlist" in error.value.detail) == (script in RECOGNISED)
-    assert not watched.opened
-    assert not watched.connected
-
-
-def test_a_movie_whose_samples_lie_in_another_file_stays_closed(watched, films):
-    data = films.film("mov", films.Pictures(range(3)))
-    at = data.index(b"dref")
-    assert data[at + 12 : at + 24] == b"\0\0\0\x0curl \0\0\0\1"
-    moved = patched(data, b"\0\0\0\x0curl \0\0\0\1", b"\0\0\0\x0curl \0\0\0\0")  # the samples are elsewhere
-    path = watched.folder / "clip.mov"
-    path.write_bytes(moved)
-    with path.open("rb") as file, open_media(file, LIMITS):
-        pass
-    assert not watched.opened
 
 
 # --- what of it is chosen ---
