@@ -39,6 +39,7 @@ TITLES = {
     "proxy": "ray::ProxyActor",
     "gcs": "gcs_server",
     "child": "aura_model.decode_child",
+    "serve": "ray.serve.scripts",
 }
 """What the command line of each kind of process holds."""
 ENVIRONMENT = {

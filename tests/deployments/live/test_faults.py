@@ -1,0 +1,66 @@
+"""Replicas that die, files that kill decoders, and clients that leave."""
+
+import os
+import signal
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import psutil
+import pytest
+
+from tests.deployments.live.conftest import IN_FLIGHT, MEDIA, Live, until
+from tests.deployments.live.poison.sitecustomize import MARK
+
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+
+
+@pytest.mark.parametrize("stage", ["Detector", "FaceCropper"])
+def test_the_death_of_a_replica_loses_nothing(live: Live, stage: str) -> None:
+    before = live.pids(stage)
+    victim = min(before)
+    with live.load() as load:
+        os.kill(victim, signal.SIGKILL)
+        until(lambda: len(live.pids(stage) - {victim}) == 2)
+    assert load.lost == {}
+
+
+def upload(client: httpx.Client, content: bytes) -> httpx.Response:
+    return client.post("/predict", files={"file": ("a.jpg", content)})
+
+
+def test_a_poisonous_file_fails_alone_and_kills_once(live: Live) -> None:
+    content = (MEDIA / "face.jpg").read_bytes() + MARK
+    replicas = {stage: live.pids(stage) for stage in ("Detector", "FaceCropper")}
+    children = live.pids("child")
+    with live.load(clients=2) as load, live.client() as client:
+        first, *again = [upload(client, content) for _ in range(5)]
+    assert load.lost == {}
+    assert (first.status_code, first.json()["code"]) == (422, "decode_crashed")
+    assert {reply.status_code for reply in again} == {422}
+    assert ["before" in reply.json()["detail"] for reply in (first, *again)] == [False, True, True, True, True]
+    assert len(children - live.pids("child")) == 1
+    assert {stage: live.pids(stage) for stage in replicas} == replicas
+
+
+@pytest.mark.parametrize("stage", ["FaceCropper", "Detector"])
+def test_clients_that_leave_a_queue_free_their_places(live: Live, stage: str) -> None:
+    """Both replicas of a stage stand still, so that every request waits there."""
+    content = (MEDIA / "face.jpg").read_bytes()
+    stopped = [psutil.Process(pid) for pid in live.pids(stage)]
+    with live.client() as client, ThreadPoolExecutor(4 * IN_FLIGHT) as pool:
+        assert upload(client, content).status_code == 200
+        for process in stopped:
+            process.suspend()
+        try:
+            leaving = [
+                pool.submit(httpx.post, f"{live.url}/predict", files={"file": content}, timeout=3)
+                for _ in range(4 * IN_FLIGHT)
+            ]
+            outcomes = [call.exception() or call.result().json()["code"] for call in leaving]
+            staying = [pool.submit(upload, client, content) for _ in range(2)]
+        finally:
+            for process in stopped:
+                process.resume()
+        assert sum(isinstance(outcome, httpx.TimeoutException) for outcome in outcomes) == 2 * IN_FLIGHT
+        assert outcomes.count("busy") == 2 * IN_FLIGHT
+        assert [call.result().status_code for call in staying] == [200, 200]
