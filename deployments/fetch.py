@@ -63,7 +63,8 @@ async def _follow(target: Target, spool: BinaryIO, config: Config, open_to_other
         if location is None:
             return
         target = target.redirected(location)
-    raise ServiceError("fetch_refused", f"The URL redirects more than {hops} times; give the file's own address.")
+    times = f" more than {hops} times" if hops else ""
+    raise ServiceError("fetch_refused", f"The URL redirects{times}; give the address of the file itself.")
 
 
 async def _download(target: Target, addresses: list[Address], spool: BinaryIO, config: Config) -> str | None:

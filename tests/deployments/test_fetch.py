@@ -4,6 +4,7 @@ import asyncio
 import gzip
 import io
 import ipaddress
+import logging
 import socket
 import ssl
 from collections.abc import AsyncIterator, Mapping
@@ -14,6 +15,7 @@ import pytest
 
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
+from aura_model.logging import QUIET
 from aura_model.sniff import HEAD_BYTES
 from deployments import fetch, urls
 from deployments.addresses import Address
@@ -289,6 +291,17 @@ async def test_a_host_that_does_not_shake_hands(monkeypatch: pytest.MonkeyPatch)
         await download(f"https://127.0.0.1:{silent.getsockname()[1]}/a", local())
     assert "did not connect within 0.05 s" in caught.value.detail
     assert caught.value.code == "fetch_timeout"
+
+
+async def test_only_silenced_loggers_ever_name_what_is_secret(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    async with serving(sized(VIDEO)) as target, serving(moved(target.url)) as server:
+        await download(server.url, local({"max_redirects": 1}))
+        await refusal(local(), moved(target.url))
+    told = [record for record in caplog.records if "SECRET" in record.getMessage() or "clips" in record.getMessage()]
+    assert told, "httpcore writes the headers of replies at DEBUG"
+    assert {record.name.partition(".")[0] for record in told} <= set(QUIET)
+    assert max(record.levelno for record in told) < logging.WARNING
 
 
 async def test_tiny_chunks_leave_others_their_turns() -> None:
