@@ -57,6 +57,14 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
 )
 """Every code a reply may carry."""
 
+BY_PROXY: Mapping[int, str] = MappingProxyType(
+    {
+        408: "From Ray Serve's proxy: no answer within `http_options.request_timeout_s`.",
+        503: "From Ray Serve's proxy: no replica is there, or too many requests wait.",
+    }
+)
+"""Statuses that come from in front of the service too, as plain text without a code."""
+
 _CODES_OF_STATUS = {404: "not_found", 405: "method_not_allowed", 413: "body_too_large"}
 
 
@@ -113,7 +121,7 @@ def code_of_status(status: int) -> str:
 
 
 def document(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
-    """The OpenAPI responses for these codes: one entry a status, one example a code."""
+    """The OpenAPI responses for these codes, and those of the proxy: one entry a status, one example a code."""
     responses: dict[int | str, dict[str, Any]] = {}
     for code in codes:
         problem = PROBLEMS[code]
@@ -121,6 +129,9 @@ def document(codes: Iterable[str]) -> dict[int | str, dict[str, Any]]:
         response = responses.setdefault(problem.status, {"description": phrase, "content": {MEDIA_TYPE: _content()}})
         example = problem_body(code, problem.title, "5f1c9d0e8a7b4c36").model_dump()
         response["content"][MEDIA_TYPE]["examples"][code] = {"summary": problem.title, "value": example}
+    for status, reason in BY_PROXY.items():
+        response = responses.setdefault(status, {"description": HTTPStatus(status).phrase, "content": {}})
+        response["content"]["text/plain"] = {"schema": {"type": "string", "description": reason}}
     return responses
 
 

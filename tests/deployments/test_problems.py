@@ -1,5 +1,6 @@
 """The table of problems, in code, in the OpenAPI page and in the documentation."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -8,10 +9,19 @@ import pytest
 
 from aura_model.errors import MEDIA_ERRORS
 from deployments.ingress import PREDICT_CODES, build_api
-from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError, code_of_status, problem_body, problem_response
+from deployments.problems import (
+    BY_PROXY,
+    MEDIA_TYPE,
+    PROBLEMS,
+    ServiceError,
+    code_of_status,
+    problem_body,
+    problem_response,
+)
 from tests.deployments.conftest import FakeBackend, make_config
 
-DOCS = Path(__file__).parents[2] / "docs" / "api.md"
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "api.md").read_text()
 ROW = re.compile(r"^\| `(\w+)` \| (\d+) \| (.+) \|$", re.MULTILINE)
 
 
@@ -108,6 +118,52 @@ def test_openapi_shows_both_forms_of_the_body_and_a_real_answer(openapi: dict[st
     assert openapi["components"]["schemas"]["Analysis"]["examples"][0]["verdict"] == "fake"
 
 
+@pytest.fixture(scope="module")
+def responses(openapi: dict[str, Any]) -> dict[int, dict[str, Any]]:
+    """What the schema says that `/predict` may answer, by status."""
+    found = openapi["paths"]["/predict"]["post"]["responses"]
+    return {int(status): response for status, response in found.items()}
+
+
+def test_openapi_has_each_status_and_no_other(responses: dict[int, dict[str, Any]]) -> None:
+    assert responses.keys() == {200, *(PROBLEMS[code].status for code in PREDICT_CODES), *BY_PROXY}
+    assert responses.keys() >= {401, 408, 411, 413, 415, 422, 429, 500, 502, 503, 504}
+
+
+def test_openapi_has_the_titles(responses: dict[int, dict[str, Any]]) -> None:
+    titles = {
+        code: example["summary"]
+        for response in responses.values()
+        for code, example in response["content"].get(MEDIA_TYPE, {}).get("examples", {}).items()
+    }
+    assert titles == {code: PROBLEMS[code].title for code in PREDICT_CODES}
+
+
+def test_openapi_has_what_the_proxy_answers_in_front_of_the_service(responses: dict[int, dict[str, Any]]) -> None:
+    assert {status for status, response in responses.items() if "text/plain" in response["content"]} == BY_PROXY.keys()
+
+
 def test_the_documentation_has_the_same_table() -> None:
-    rows = {code: (int(status), title) for code, status, title in ROW.findall(DOCS.read_text(encoding="utf-8"))}
-    assert rows == {code: (problem.status, problem.title) for code, problem in PROBLEMS.items()}
+    rows = ROW.findall(DOCUMENT)
+    assert [code for code, _, _ in rows] == list(PROBLEMS)
+    assert rows == [(code, str(problem.status), problem.title) for code, problem in PROBLEMS.items()]
+
+
+def test_the_documentation_shows_a_problem_as_it_is() -> None:
+    (example,) = (
+        json.loads(block) for block in re.findall(r"```json\n(.*?)```", DOCUMENT, re.DOTALL) if "code" in block
+    )
+    assert example == problem_body(example["code"], example["detail"], example["instance"]).model_dump()
+
+
+def test_the_documentation_has_what_the_proxy_answers() -> None:
+    section = DOCUMENT[DOCUMENT.index("proxy rather than") :]
+    assert {status for status in BY_PROXY if str(status) in section.partition("###")[0]} == BY_PROXY.keys()
+
+
+@pytest.mark.parametrize("code", sorted(PROBLEMS))
+def test_each_code_is_raised_somewhere(code: str) -> None:
+    tables = {"problems.py", "errors.py", "ingress.py", "metrics.py"}
+    router = {"not_found", "method_not_allowed"}
+    sources = [path for room in ("aura_model", "deployments") for path in (ROOT / room).glob("*.py")]
+    assert code in router or any(f'"{code}"' in path.read_text() for path in sources if path.name not in tables)
