@@ -13,6 +13,8 @@ Picture = TypeVar("Picture", Frames, Floats)
 """[H, W, 3], bytes or floats"""
 _LATTICE = 8
 """A warp is worked out at every eighth pixel and interpolated: it is smooth."""
+_STEPS = 6
+"""Of the inverse's iteration: a warp that bends by 0.3 is then undone to a thousandth of its length."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,10 +58,12 @@ def warp_picture(picture: Picture, face: Floats, warp: Warp, kernel: int = cv2.I
 
 
 def moved_points(points: Floats, face: Floats, warp: Warp) -> Floats:
-    """Where points `[n, 2]` in pixels lie after `warp_picture`, to first order (one step of the inverse)."""
-    inverse = invert(face[None])
-    own = apply(inverse, points)[0]
-    return np.asarray(apply(face[None], own - (warp.sources(own) - own))[0])
+    """Where points `[n, 2]` in pixels lie after `warp_picture`: the warp's inverse, by fixed-point iteration."""
+    own = apply(invert(face[None]), points)[0]
+    found = own
+    for _ in range(_STEPS):
+        found = found - (warp.sources(found) - own)
+    return np.asarray(apply(face[None], found)[0])
 
 
 def _maps(height: int, width: int, face: Floats, warp: Warp) -> tuple[Floats, Floats]:

@@ -23,7 +23,7 @@ def place(face: np.ndarray, points: np.ndarray) -> np.ndarray:
 def draw_face(height: int, width: int, face: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A head with eyes, nose and mouth on a striped background, with a fine texture all over."""
     columns = np.arange(width)
-    picture = np.zeros((height, width, 3), np.float32) + (90, 120, 150)
+    picture = np.full((height, width, 3), (90, 120, 150), np.float32)
     picture += 30 * np.sin(columns / 7)[None, :, None]
     scale = float(np.hypot(*face[:, 0]))
 

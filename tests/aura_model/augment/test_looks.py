@@ -94,7 +94,7 @@ def test_a_picture_of_one_pixel_can_be_shrunk() -> None:
 
 
 def test_jpeg_keeps_red_red() -> None:
-    red = np.zeros((16, 16, 3), np.float32) + (200, 30, 30)
+    red = np.full((16, 16, 3), (200, 30, 30), np.float32)
     np.testing.assert_allclose(looks._draw_jpeg(np.random.default_rng(0))(red), red, atol=12)
 
 

@@ -53,7 +53,7 @@ def test_a_dot_goes_where_its_point_goes(warp: Warp) -> None:
     dot = np.array([[100.0, 80.0]], np.float32)
     moved = place_of(warp_picture(dotted(*dot[0]), FACE, warp))
     assert np.abs(moved - dot[0]).max() > 0.5
-    np.testing.assert_allclose(moved, moved_points(dot, FACE, warp)[0], atol=0.5)
+    np.testing.assert_allclose(moved, moved_points(dot, FACE, warp)[0], atol=0.35)
 
 
 def test_a_bump_leaves_what_is_far_from_it() -> None:

@@ -1,0 +1,219 @@
+"""A real clip and its forgery with everything after the forgery shared: colour, blur, noise, size, codec, crop.
+
+What differs between the two is the forgery and nothing else, so a detector can learn nothing else.
+"""
+
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from aura_model.augment import audio, video
+from aura_model.augment.codec import CodecSettings, Encoding, draw_encoding, draw_encodings, transcode
+from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras
+from aura_model.augment.families import FAMILIES
+from aura_model.augment.forgery import Forgery, Masks, Material, null_blend
+from aura_model.augment.video import Frames, Landmarks
+from aura_model.faces import crop_face
+
+PCM_PEAK = 32767
+
+
+@dataclass(frozen=True)
+class RenderSettings:
+    """From what the shared part is drawn."""
+
+    size: int = 224
+    """Of the final crop, pixels."""
+    margin: tuple[float, float] = (0.05, 0.2)
+    """On each side of the face, as a share of its longer side."""
+    wobble: float = 0.03
+    """Deviation of the crop's place and size, as a share of its side: detectors are no better."""
+    color: float = 0.15
+    """Most that brightness, contrast and saturation change by, as a share."""
+    blur: tuple[float, float] = (0.2, 0.8)
+    """Probability, and the largest deviation in pixels."""
+    noise: tuple[float, float] = (0.3, 3.0)
+    """Probability, and the largest deviation in levels of 255."""
+    flip: float = 0.5
+    filmed: float = 0.6
+    """Probability that the footage was coded once before it was forged."""
+    codec: CodecSettings = field(default_factory=CodecSettings)
+    gain: tuple[float, float] = (0.5, 1.2)
+    """Of the sound."""
+    hiss: float = 0.003
+    """Largest deviation of the sound's noise."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a detector is shown, and the truth about it."""
+
+    frames: Frames
+    """[T, size, size, 3]"""
+    landmarks: Landmarks
+    """[T, 5, 2] in its pixels."""
+    wave: audio.Wave | None
+    mask: Masks
+    """[T, size, size]"""
+    family: str
+    video: bool
+    """The picture is forged."""
+    audio: bool
+    """The sound is synthetic."""
+    mismatch: bool
+
+    @property
+    def label(self) -> int:
+        """1 is fake."""
+        return int(self.video or self.audio)
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """One draw of everything that comes after the forgery."""
+
+    flipped: bool
+    color: tuple[float, float, float]
+    blur: float
+    noise: float
+    camera: Encoding | None
+    """The footage's own coding, before the forgery; real and fake are made of what it left."""
+    platform: tuple[Encoding, ...]
+    margin: float
+    wobbles: Floats
+    """[3] right, down and larger, as shares of the face's side."""
+    gain: float
+    hiss: float
+    seed: int
+    """Of noises: both clips get the very same."""
+
+
+def render_pair(
+    material: Material, family: str, rng: np.random.Generator, settings: RenderSettings = RenderSettings()
+) -> tuple[Sample, Sample]:
+    """Forge a material and render both clips alike.
+
+    Returns:
+        The real one and the fake one.
+
+    Raises:
+        KeyError: there is no such family.
+        ValueError: a donor family without a donor.
+    """
+    forging, sharing = rng.spawn(2)
+    shared = draw_shared(sharing, *material.size, settings)
+    footage = filmed(material, shared)
+    clips = null_blend(footage, forging), FAMILIES[family](footage, forging)
+    real, fake = (render(clip, material.landmarks, shared, settings) for clip in clips)
+    return real, fake
+
+
+def draw_shared(rng: np.random.Generator, height: int, width: int, settings: RenderSettings) -> Shared:
+    """Draw the shared part for clips of this size."""
+    brightness, contrast, saturation = 1 + rng.uniform(-settings.color, settings.color, 3)
+    filming = replace(settings.codec, shrink=(1.0, 1.0))
+    return Shared(
+        flipped=bool(rng.random() < settings.flip),
+        color=(brightness, contrast, saturation),
+        blur=_sometimes(rng, settings.blur),
+        noise=_sometimes(rng, settings.noise),
+        camera=draw_encoding(rng, height, width, filming) if rng.random() < settings.filmed else None,
+        platform=draw_encodings(rng, height, width, settings.codec),
+        margin=rng.uniform(*settings.margin),
+        wobbles=(rng.standard_normal(3) * settings.wobble).astype(np.float32),
+        gain=rng.uniform(*settings.gain),
+        hiss=rng.uniform(0, settings.hiss),
+        seed=int(rng.integers(2**63)),
+    )
+
+
+def filmed(material: Material, shared: Shared) -> Material:
+    """The material as its camera coded it, at its own size."""
+    if shared.camera is None:
+        return material
+    height, width = material.size
+    coded = transcode(material.frames, replace(shared.camera, height=height, width=width))
+    return replace(material, frames=coded)
+
+
+def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: RenderSettings) -> Sample:
+    """Put a forgery, or the genuine clip, through the shared part; `landmarks` `[T, 5, 2]` are its frames'."""
+    noises = np.random.default_rng(shared.seed).spawn(2)
+    height, width = forgery.frames.shape[1:3]
+    frames = _platform(forgery.frames, shared, noises[0])
+    boxes = into_view(face_boxes(landmarks, shared.wobbles), shared.margin, height, width)
+    scale = frames.shape[2] / width, frames.shape[1] / height
+    crops, places = _cropped(frames, boxes, landmarks, scale, margin=shared.margin, size=settings.size)
+    mask = np.rint(forgery.mask * 255).astype(np.uint8)
+    masks, _ = _cropped(mask, boxes, landmarks, (1.0, 1.0), margin=shared.margin, size=settings.size)
+    if shared.flipped:
+        masks, (crops, places) = masks[:, :, ::-1], video.flip(crops, places)
+    return Sample(
+        crops,
+        places,
+        _platform_sound(forgery.wave, shared, noises[1]),
+        masks.astype(np.float32) / np.float32(255),
+        forgery.family,
+        forgery.video,
+        forgery.audio,
+        forgery.mismatch,
+    )
+
+
+def face_boxes(landmarks: Landmarks, wobbles: Floats) -> Floats:
+    """The boxes that a detector would find about landmarks `[T, 5, 2]`: `[T, 4]` x1, y1, x2, y2 in the same pixels.
+
+    `wobbles` `[3]` moves them right and down and enlarges them, as shares of their longer side.
+    """
+    outlines = apply(fit_cameras(landmarks), REGIONS["face"])
+    low, high = outlines.min(1), outlines.max(1)
+    sides = (high - low).max(1, keepdims=True)
+    middle, half = (low + high) / 2 + sides * wobbles[:2], (high - low) / 2 * (1 + wobbles[2])
+    return np.concatenate([middle - half, middle + half], 1).astype(np.float32)
+
+
+def into_view(boxes: Floats, margin: float, height: int, width: int) -> Floats:
+    """Shift boxes `[T, 4]` so that their squares, margin included, lie inside the frame where they fit.
+
+    Loose crops of stills end close to the chin; cut as they are, half of the clips would show a repeated edge.
+    """
+    middle = (boxes[:, :2] + boxes[:, 2:]) / 2
+    half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2 * (1 + 2 * margin)
+    frame = np.array([width, height], np.float32)
+    shift = np.where(2 * half <= frame, np.clip(middle, half, np.maximum(frame - half, half)) - middle, 0)
+    return np.asarray(boxes + np.tile(shift, 2), dtype=np.float32)
+
+
+def _platform(frames: Frames, shared: Shared, rng: np.random.Generator) -> Frames:
+    """What happens to a picture on its way: colours, blur, noise, codecs."""
+    changed = video.blur(video.jitter_color(frames, *shared.color), shared.blur)
+    if shared.noise:
+        changed = video.add_noise(changed, shared.noise, rng)
+    for encoding in shared.platform:
+        changed = transcode(changed, encoding)
+    return changed
+
+
+def _cropped(
+    frames: Frames, boxes: Floats, landmarks: Landmarks, scale: tuple[float, float], *, margin: float, size: int
+) -> tuple[Frames, Landmarks]:
+    """Cut the face out of frames that are `scale` times (across, down) the size in which boxes and landmarks are."""
+    pairs = [
+        crop_face(frame, box * np.tile(scale, 2), places * np.array(scale), margin, size)
+        for frame, box, places in zip(frames, boxes, landmarks, strict=True)
+    ]
+    return np.stack([crop for crop, _ in pairs]), np.stack([places for _, places in pairs])
+
+
+def _platform_sound(wave: audio.Wave | None, shared: Shared, rng: np.random.Generator) -> audio.Wave | None:
+    """Another loudness, noise, and 16-bit samples."""
+    if wave is None:
+        return None
+    noisy = audio.add_noise(wave * np.float32(shared.gain), shared.hiss, rng)
+    return (np.rint(noisy * PCM_PEAK) / PCM_PEAK).astype(np.float32)
+
+
+def _sometimes(rng: np.random.Generator, chance_and_most: tuple[float, float]) -> float:
+    chance, most = chance_and_most
+    happens, strength = rng.random(2)
+    return float(strength * most) if happens < chance else 0.0

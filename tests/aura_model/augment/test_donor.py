@@ -1,0 +1,58 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aura_model.augment.donor import donor_blend, donor_poisson, nearest_donors
+from aura_model.augment.face_model import FIVE
+from aura_model.augment.forgery import Material
+
+BOTH = pytest.mark.parametrize("swap", [donor_blend, donor_poisson])
+
+
+@BOTH
+def test_without_a_donor_it_says_so(swap, make_material) -> None:
+    with pytest.raises(ValueError, match=r"needs Material\.donor"):
+        swap(make_material(donor=False), np.random.default_rng(0))
+
+
+@BOTH
+def test_the_donors_features_come_with_it_and_the_clips_surroundings_stay(swap, make_material) -> None:
+    """A donor with a dark cross on the nose brings it, also into every frame of a longer clip."""
+    material = make_material(frames=3, scale=26.0)
+    frames = material.donor.frames.copy()
+    x, y = np.rint(material.donor.landmarks[0, 2]).astype(int)
+    frames[0, y - 4 : y + 5, x - 4 : x + 5] = 0
+    marked = replace(material, donor=Material(frames, material.donor.landmarks))
+    plain, crossed = (swap(clip, np.random.default_rng(0)) for clip in (material, marked))
+    for time in range(3):
+        x, y = np.rint(material.landmarks[time, 2]).astype(int)
+        assert crossed.frames[time, y, x].mean() < plain.frames[time, y, x].mean() - 25
+    np.testing.assert_array_equal(crossed.frames[crossed.mask == 0], material.frames[crossed.mask == 0])
+
+
+@BOTH
+def test_the_donor_takes_the_clips_colours(swap, make_material) -> None:
+    material = make_material(moving=False)
+    dark = Material((material.donor.frames * 0.4).astype(np.uint8), material.donor.landmarks)
+    forgery = swap(replace(material, donor=dark), np.random.default_rng(0))
+    inside = forgery.mask > 0.9
+    assert forgery.frames[inside].mean() == pytest.approx(material.frames[inside].mean(), abs=25)
+
+
+def test_poisson_blending_keeps_off_the_edge(make_material) -> None:
+    forgery = donor_poisson(make_material(scale=80.0), np.random.default_rng(0))
+    edge = np.ones(forgery.mask.shape[1:], bool)
+    edge[1:-1, 1:-1] = False
+    assert not forgery.mask[:, edge].any()
+    assert set(np.unique(forgery.mask)) == {0.0, 1.0}
+
+
+def test_the_nearest_donor_has_the_same_pose() -> None:
+    def turned(yaw: float, scale: float) -> np.ndarray:
+        rotation = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0]]) * scale
+        return (FIVE @ rotation.T + 50).astype(np.float32)
+
+    pool = np.stack([turned(-0.5, 20), turned(0.35, 60), turned(0.0, 30)])
+    assert nearest_donors(turned(0.4, 33), pool).tolist() == [1, 2, 0]
+    assert nearest_donors(turned(-0.4, 33), pool)[0] == 0

@@ -1,0 +1,175 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aura_model.augment.codec import CodecSettings
+from aura_model.augment.families import FAMILIES
+from aura_model.augment.forgery import null_blend
+from aura_model.augment.pairs import (
+    RenderSettings,
+    draw_shared,
+    face_boxes,
+    filmed,
+    into_view,
+    render,
+    render_pair,
+)
+
+SMALL = RenderSettings(size=64)
+CLEAN = RenderSettings(
+    size=64,
+    wobble=0,
+    color=0,
+    blur=(0, 0),
+    noise=(0, 0),
+    flip=0,
+    filmed=0,
+    codec=CodecSettings(names=("h264",), twice=0, shrink=(1, 1)),
+    gain=(1, 1),
+    hiss=0,
+)
+
+
+def pair(material, family: str, seed: int = 0, settings: RenderSettings = SMALL):
+    return render_pair(material, family, np.random.default_rng(seed), settings)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_pair_has_one_shape_and_says_which_is_which(family: str, make_material) -> None:
+    material = make_material()
+    real, fake = pair(material, family)
+    for sample in (real, fake):
+        assert sample.frames.shape == (3, 64, 64, 3)
+        assert sample.frames.dtype == np.uint8
+        assert sample.landmarks.shape == (3, 5, 2)
+        assert sample.mask.shape == (3, 64, 64)
+        assert 0 <= sample.mask.min() <= sample.mask.max() <= 1
+        assert sample.wave.shape == material.wave.shape
+    assert real.label == 0
+    assert not real.mask.any()
+    expected = FAMILIES[family](material, np.random.default_rng(0))
+    assert (fake.video, fake.audio, fake.mismatch) == (expected.video, expected.audio, expected.mismatch)
+    assert (real.family, fake.family) == ("null_blend", family)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_the_null_blend_is_rendered_to_the_very_bytes_of_the_real_one(seed: int, make_material) -> None:
+    """Nothing in the shared part depends on which of the two it works on."""
+    real, null = pair(make_material(), "null_blend", seed)
+    np.testing.assert_array_equal(real.frames, null.frames)
+    np.testing.assert_array_equal(real.landmarks, null.landmarks)
+    np.testing.assert_array_equal(real.wave, null.wave)
+    assert null.label == 0
+
+
+def test_sound_of_a_forged_picture_is_the_very_same_and_the_other_way_round(make_material) -> None:
+    real, fake = pair(make_material(), "self_blend", 3)
+    np.testing.assert_array_equal(real.wave, fake.wave)
+    real, fake = pair(make_material(), "copy_synthesis", 3)
+    np.testing.assert_array_equal(real.frames, fake.frames)
+    assert (real.wave != fake.wave).any()
+
+
+def test_the_same_seed_gives_the_same_pair(make_material) -> None:
+    material = make_material()
+    first, again, other = (pair(material, "self_blend", seed)[1] for seed in (0, 0, 1))
+    np.testing.assert_array_equal(first.frames, again.frames)
+    np.testing.assert_array_equal(first.mask, again.mask)
+    assert (first.frames != other.frames).any()
+
+
+def test_every_family_shares_what_comes_after_it(make_material) -> None:
+    """The real clip does not depend on how its partner is forged."""
+    material = make_material()
+    reals = [pair(material, family, 5)[0].frames for family in ("self_blend", "generated_picture", "desync")]
+    assert all((real == reals[0]).all() for real in reals)
+
+
+def test_the_truth_mask_lies_where_the_pair_differs(make_material) -> None:
+    material = make_material(height=120, width=120, scale=24.0, x=60.0, y=48.0)
+    for seed in range(6):
+        real, fake = pair(material, "self_blend", seed, replace(CLEAN, flip=0.5))
+        difference = np.abs(real.frames.astype(int) - fake.frames).mean(-1)
+        assert difference[fake.mask > 0.9].mean() > 2 * difference[fake.mask == 0].mean()
+
+
+def test_a_flip_takes_landmarks_and_mask_along(make_material) -> None:
+    material = make_material(x=40.0)
+    straight, turned = (pair(material, "self_blend", 1, replace(CLEAN, flip=flip))[1] for flip in (0.0, 1.0))
+    np.testing.assert_array_equal(turned.frames, straight.frames[:, :, ::-1])
+    np.testing.assert_array_equal(turned.mask, straight.mask[:, :, ::-1])
+    np.testing.assert_allclose(turned.landmarks[:, 0, 0], 64 - straight.landmarks[:, 1, 0], atol=1e-3)
+
+
+def test_the_crop_holds_the_face_whatever_the_coded_size(make_material) -> None:
+    material = make_material(height=120, width=120, scale=24.0, x=60.0, y=48.0)
+    wanted = pair(material, "null_blend", 0, CLEAN)[0]
+    for share in (0.6, 1.25):
+        coded = replace(CLEAN, codec=replace(CLEAN.codec, shrink=(share, share)))
+        found = pair(material, "null_blend", 0, coded)[0]
+        np.testing.assert_allclose(found.landmarks, wanted.landmarks, atol=0.5)
+        assert np.abs(found.frames.astype(int) - wanted.frames).mean() < 12
+
+
+def test_boxes_follow_the_face_and_wobble_as_drawn(make_material) -> None:
+    landmarks = make_material().landmarks
+    steady = face_boxes(landmarks, np.zeros(3, np.float32))
+    assert (steady[:, :2] < landmarks.min(1)).all()
+    assert (steady[:, 2:] > landmarks.max(1)).all()
+    sides = (steady[:, 2:] - steady[:, :2]).max(1)
+    moved = face_boxes(landmarks, np.array([0.1, 0, 0], np.float32))
+    np.testing.assert_allclose(moved[:, 0] - steady[:, 0], 0.1 * sides, rtol=1e-3)
+    larger = face_boxes(landmarks, np.array([0, 0, 0.1], np.float32))
+    np.testing.assert_allclose((larger[:, 2:] - larger[:, :2]).max(1), 1.1 * sides, rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("box", "expected"),
+    [
+        ((30, 30, 50, 50), (30, 30, 50, 50)),
+        ((-10, 30, 10, 50), (2, 30, 22, 50)),
+        ((30, 85, 50, 105), (30, 78, 50, 98)),
+        ((-40, 0, 160, 120), (-40, 0, 160, 120)),
+    ],
+    ids=["inside", "left", "below", "too large"],
+)
+def test_a_box_is_shifted_into_view_where_it_fits(box: tuple[int, ...], expected: tuple[int, ...]) -> None:
+    found = into_view(np.array([box], np.float32), 0.1, 100, 100)
+    np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
+def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> None:
+    material = make_material(height=75, width=91)
+    settings = replace(SMALL, filmed=1.0)
+    shared = draw_shared(np.random.default_rng(0), *material.size, settings)
+    footage = filmed(material, shared)
+    assert footage.frames.shape == material.frames.shape
+    assert (footage.frames != material.frames).any()
+    assert footage.wave is material.wave
+    assert filmed(material, replace(shared, camera=None)) is material
+
+
+def test_samples_are_bounded_and_of_sixteen_bits(make_material) -> None:
+    material = make_material()
+    shared = draw_shared(np.random.default_rng(0), *material.size, replace(SMALL, gain=(8, 8)))
+    wave = render(null_blend(material, np.random.default_rng(0)), material.landmarks, shared, SMALL).wave
+    assert np.abs(wave).max() == 1
+    np.testing.assert_allclose(wave * 32767, np.rint(wave * 32767), atol=2e-3)
+
+
+def test_a_clip_without_sound_stays_without(make_material) -> None:
+    real, fake = pair(make_material(wave=False), "self_blend")
+    assert real.wave is None
+    assert fake.wave is None
+
+
+def test_an_unknown_family_is_an_error(make_material) -> None:
+    with pytest.raises(KeyError, match="no_such"):
+        pair(make_material(), "no_such")
+
+
+@pytest.mark.parametrize("place", [{"x": 3.0}, {"height": 33, "width": 75, "scale": 9.0, "y": 12.0}, {"frames": 1}])
+def test_odd_material_is_rendered_too(place: dict[str, float], make_material) -> None:
+    real, fake = pair(make_material(**place), "self_blend")
+    assert real.frames.shape == fake.frames.shape
