@@ -34,9 +34,10 @@ CLAIMS_BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
 CONTAINERS = ",".join(sorted(STILLS | VIDEOS | SOUNDS))
 VIDEO_CODECS = frozenset(
-    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263", "png"}
+    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
 )
-"""PNG is that of lossless recordings, and of frames that a data set stores as pictures; stills need its decoder too."""
+FRAME_FOLDER = "frames of a folder"
+"""The comment in a QuickTime file that a data set's frames were packed into; there alone PNG is a codec of video."""
 STILL_CODECS = frozenset({"mjpeg", "png", "webp"})
 AUDIO_CODECS = frozenset(
     {"aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis", "flac", "ac3", "eac3", "amrnb", "amrwb"}
@@ -288,6 +289,8 @@ def _choose_video(container: InputContainer) -> VideoStream | None:
 
 def _is_accepted(container: InputContainer, stream: VideoStream) -> bool:
     codecs = STILL_CODECS if container.format.name in STILLS else VIDEO_CODECS
+    if container.metadata.get("comment") == FRAME_FOLDER:
+        codecs |= {"png"}
     return bool(stream.codec_context) and stream.codec_context.name in codecs
 
 

@@ -21,7 +21,7 @@ from pyarrow.fs import FileSystem, FileType
 
 from aura_model.config import Config, LimitsConfig
 from aura_model.errors import MediaError
-from aura_model.media import check_size
+from aura_model.media import FRAME_FOLDER, check_size
 from aura_model.stills import JPEG, PNG, still_size
 from training.data.locations import list_files, read_bounded
 from training.data.manifest import FRAMES, MAX_META_BYTES, META, PREPROCESSED
@@ -92,6 +92,7 @@ def pack_folder(system: FileSystem, folder: str, config: Config) -> bytes:
     first = next(pictures, None)
     target = io.BytesIO()
     with av.open(target, "w", format="mov", options={"fflags": "+bitexact"}) as container:
+        container.metadata["comment"] = FRAME_FOLDER
         seen = _add_frames(container, first.kind(config.limits), rate) if first else None
         heard = container.add_stream("pcm_s16le", rate=sound.rate, layout="mono") if sound else None
         if seen and first:
