@@ -1,9 +1,13 @@
 """The service on a real Ray: one cluster with a GPU that exists in name only, one sound model and three bad ones."""
 
 import http.server
+import json
 import os
-import signal
+import re
+import shlex
 import socket
+import subprocess
+import sys
 import tempfile
 import threading
 import time
@@ -18,17 +22,21 @@ import psutil
 import pytest
 import ray
 import torch
+import yaml
 from ray import serve
 from ray.serve.config import HTTPOptions
 
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import load_config
 from aura_model.model import MultimodalModel
+from aura_model.redaction import API_KEYS
 from deployments.app import KEEP_MEMORY, AppArgs, build
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
-MEDIA = Path(__file__).parents[1] / "media"
+ROOT = Path(__file__).parents[2]
+MEDIA = ROOT / "tests" / "media"
+KEY = "c4nary-own-key-0123456789"
 TINY = {
     "model": {
         "video": {"backbone": "test_efficientnet", "pretrained": False},
@@ -82,7 +90,9 @@ def url(folder: Path) -> Iterator[str]:
         "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": "60",
         "RAY_memory_monitor_refresh_ms": "0",  # other work on this machine must not end a replica
         "OMP_NUM_THREADS": "1",
+        "RAY_SERVE_HTTP_PROXY_CALLBACK_IMPORT_PATH": "deployments.proxy:middlewares",
         "TMPDIR": str(folder / "tmp"),
+        API_KEYS: f"tests:{KEY}",
     }
     with pytest.MonkeyPatch.context() as patch, socket.socket() as free:
         for name, value in environment.items():
@@ -99,11 +109,17 @@ def url(folder: Path) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def service(url: str, folder: Path) -> str:
-    """The URL of the service with the sound model, once it is ready."""
+    """The URL of the service with the sound model, once it is ready. It asks for no key, as on a fresh checkout."""
     settings = {
         "inference": {"checkpoint": str(folder / "best.pth")},
-        "serving": {"allow_loopback": True, "max_in_flight": IN_FLIGHT, "decode_children": IN_FLIGHT},
+        "serving": {
+            "allow_loopback": True,
+            "max_in_flight": IN_FLIGHT,
+            "decode_children": IN_FLIGHT,
+            "require_key": False,
+        },
         "limits": {"max_bytes": 10_000_000},
+        "logging": {"level": "DEBUG"},
     }
     serve.run(build(AppArgs(settings=settings)), name="aura", route_prefix="/")
     until(lambda: httpx.get(f"{url}/health/ready", timeout=30).status_code == 200)
@@ -281,10 +297,13 @@ def test_clients_that_go_away_free_their_places(service: str) -> None:
 
 @pytest.fixture(scope="module")
 def bad_services(url: str, folder: Path, service: str) -> dict[str, str]:
-    """A service for each bad checkpoint, beside the sound one."""
+    """A service for each bad checkpoint, beside the sound one. They ask for the key of the environment."""
     urls = {}
     for name in BAD:
-        settings = {"inference": {"checkpoint": str(folder / f"{name}.pth")}}
+        settings = {
+            "inference": {"checkpoint": str(folder / f"{name}.pth")},
+            "serving": {"decode_children": 1},
+        }
         serve.run(build(AppArgs(settings=settings, num_gpus=0)), name=name, route_prefix=f"/{name}", blocking=False)
         urls[name] = f"{url}/{name}"
     for bad in urls.values():
@@ -299,7 +318,10 @@ def test_a_bad_checkpoint_leaves_the_service_up(
     checkpoint = str(folder / f"{name}.pth")
     with httpx.Client(base_url=bad_services[name], timeout=60) as client:
         live, ready, health = (client.get(f"/health{path}") for path in ("/live", "/ready", ""))
+        stranger = upload(client, "face.jpg")
+        client.headers["X-API-Key"] = KEY
         prediction = upload(client, "face.jpg")
+    assert (stranger.status_code, stranger.json()["code"]) == (401, "unauthorized")
     assert (live.status_code, live.json()) == (200, {"status": "alive"})
     assert ready.status_code == 503
     expected = {"status": "not_ready", "model_loaded": False, "checkpoint_path": checkpoint, "reason": reason}
@@ -313,10 +335,147 @@ def test_a_bad_checkpoint_leaves_the_service_up(
 
 
 def test_a_killed_cropper_leaves_no_children_and_comes_back(service: str, client: httpx.Client) -> None:
-    children = {process.pid for process in processes("aura_model.decode_child")}
+    (cropper,) = processes("ray::ServeReplica:aura:FaceCropper")
+    children = {child.pid for child in processes("aura_model.decode_child") if child.ppid() == cropper.pid}
     assert len(children) >= IN_FLIGHT
-    (cropper,) = {process.ppid() for process in processes("aura_model.decode_child")}
-    os.kill(cropper, signal.SIGKILL)
+    cropper.kill()
     until(lambda: not any(psutil.pid_exists(pid) for pid in children))
     until(lambda: upload(client, "face.jpg").status_code == 200)
     assert client.get("/health/live").status_code == 200
+
+
+# --- what the documents show, run as printed -------------------------------------------------------------------------
+
+ADDRESS = "http://127.0.0.1:8000"
+
+
+def fenced(document: Path, language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", document.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def commands(program: str) -> list[str]:
+    """The README's lines that call a program at the service's address."""
+    lines = [line for block in fenced(ROOT / "README.md", "bash") for line in block.splitlines()]
+    return [line for line in lines if line.startswith(f"{program} ") and ADDRESS in line]
+
+
+@pytest.mark.parametrize("line", commands("curl"))
+def test_the_readmes_curl_lines(service: str, line: str) -> None:
+    done = subprocess.run(shlex.split(line.replace(ADDRESS, service)), cwd=ROOT, capture_output=True, check=True)
+    body = json.loads(done.stdout)
+    if "/health" in line:
+        assert body["status"] == "ready"
+    elif "video_url" in line:  # whatever example.com says to it, if it can be reached at all
+        assert re.match("fetch_|invalid_video", body["code"])
+    else:
+        assert body["verdict"] in {"real", "fake", "uncertain"}
+
+
+def test_the_readme_shows_a_health_request_an_upload_and_a_url() -> None:
+    assert [sum(text in line for line in commands("curl")) for text in ("/health/ready", "file=@", "video_url")] == [
+        1
+    ] * 3
+
+
+def test_the_readmes_client(service: str) -> None:
+    (code,) = [block for block in fenced(ROOT / "README.md", "python") if "httpx" in block]
+    assert ADDRESS in code
+    script = [sys.executable, "-c", code.replace(ADDRESS, service)]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() in {"real", "fake", "uncertain"}
+
+
+def probes(tree: Any) -> Iterator[dict[str, Any]]:
+    """Every HTTP probe in a piece of YAML that asks the service, not Ray."""
+    for value in tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ():
+        yield from probes(value)
+    if isinstance(tree, dict) and tree.get("httpGet", {}).get("port") in {8000, "serve"}:
+        yield tree
+
+
+def written_probes() -> list[dict[str, Any]]:
+    blocks = [block for document in sorted(ROOT.glob("docs/*.md")) for block in fenced(document, "yaml")]
+    texts = [block for block in blocks if "httpGet" in block] + [(ROOT / "cluster" / "rayservice.yaml").read_text()]
+    return [probe for text in texts for probe in probes(yaml.safe_load(text))]
+
+
+@pytest.mark.parametrize("probe", written_probes(), ids=str)
+def test_the_probes_of_kubernetes(service: str, probe: dict[str, Any]) -> None:
+    """The kubelet sends no key, and counts 200 to 399 as well."""
+    reply = httpx.get(service + probe["httpGet"]["path"], timeout=probe["timeoutSeconds"])
+    assert 200 <= reply.status_code < 400
+
+
+# --- what callers send, and what is said about it ---------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "given", [b"\xff\xfe", "é".encode("latin-1"), b"a" * 20_000, b"", b"a b"], ids=lambda given: given[:4]
+)
+def test_no_request_id_breaks_a_request(client: httpx.Client, given: bytes) -> None:
+    """The proxy itself would answer a 500 to the first two."""
+    reply = client.post("/predict", json={}, headers={b"X-Request-ID": given})
+    assert reply.status_code == 422
+    assert reply.headers.get_list("x-request-id") == [reply.json()["instance"]]
+
+
+def session_logs() -> Iterator[tuple[Path, str]]:
+    """Every file that Ray and our processes wrote their output to."""
+    for path in Path(ray._private.worker._global_node.get_logs_dir_path()).rglob("*"):
+        if path.is_file():
+            yield path, path.read_text(errors="replace")
+
+
+def metrics() -> str:
+    """What Prometheus would be given by every node."""
+    return "".join(httpx.get(f"http://127.0.0.1:{node['MetricsExportPort']}/metrics").text for node in ray.nodes())
+
+
+def bring_canaries(client: httpx.Client, video: str) -> Iterator[httpx.Response]:
+    """Requests that are answered, refused and fail, each with a secret in it."""
+    content = (MEDIA / "face.jpg").read_bytes()
+    signed = ("X-Amz-Signature=c4nary1", "X-Goog-Signature=c4nary2", "sv=1&sig=c4nary3%3D")
+    for query in signed:
+        yield client.post("/predict", json={"video_url": f"{video}?{query}"})
+        yield client.post("/predict", json={"video_url": f"{video}.gone?{query}"})
+        yield client.post("/predict", json={"video_url": f"ftp://eve:c4nary4@h/v.mp4?{query}"})
+        yield client.post("/predict", files={"file": (f"clip.mp4?{query}", content)})
+    jwt = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiJjIn0.c4nary5"
+    secrets = {
+        "X-API-Key": "c4nary6-0123456789",
+        "Authorization": f"Bearer {jwt}",
+        "Cookie": "session=c4nary7",
+        "Referer": "https://h/?sig=c4nary8",
+        "X-Note": "postgresql://aura:c4nary9@db/aura",
+    }
+    for name in ("face.jpg", "not_a_video.mp4", "truncated.mp4"):
+        yield client.post("/predict", files={"file": (f"{jwt}.mp4", (MEDIA / name).read_bytes())}, headers=secrets)
+    yield client.post("/predict?token=c4naryA", json={"video_url": "postgresql://aura:c4naryB@db/aura"})
+    yield client.post("/predict", json={"password": "c4naryC", "video_url": KEY}, headers={"X-API-Key": KEY})
+    yield client.get("/nothing?sig=c4naryD", headers=secrets)
+
+
+def test_no_secret_is_written_anywhere(bad_services: dict[str, str], client: httpx.Client) -> None:
+    """At level DEBUG, by Aura or by Ray: neither these, nor the key that the tests above sent."""
+    handler = partial(http.server.SimpleHTTPRequestHandler, directory=str(MEDIA))
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        replies = list(bring_canaries(client, f"http://127.0.0.1:{server.server_port}/talking_face.mp4"))
+        server.shutdown()
+    assert {200, 404, 422} <= {reply.status_code for reply in replies}
+    with httpx.Client(base_url=bad_services["missing"], timeout=60) as keyed:
+        replies += [upload(keyed, "face.jpg"), keyed.post("/predict", headers={"Authorization": f"Bearer {KEY}"})]
+    client.post("/predict", json={}, headers={"X-Request-ID": "the-last-one"})
+    until(lambda: any('"request_id": "the-last-one"' in text for _, text in session_logs()))
+    written = {str(path): text for path, text in session_logs()} | {"metrics": metrics()}
+    written |= {f"reply {number}": f"{reply.headers}{reply.text}" for number, reply in enumerate(replies)}
+    assert any("worker-" in name and '"DEBUG"' in text for name, text in written.items())
+    assert "serve_num_http_requests" in written["metrics"]
+    assert {name for name, text in written.items() if "c4nary" in text} == set()
+
+
+def test_the_decode_children_do_not_have_the_keys(service: str) -> None:
+    children = processes("aura_model.decode_child")
+    assert children
+    assert not [child for child in children if API_KEYS in child.environ()]
+    assert all(API_KEYS in process.environ() for process in processes("ray::ServeReplica:aura:"))
