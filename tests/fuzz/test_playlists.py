@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import io
 import os
 import select
 import signal
@@ -16,7 +17,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model import sandbox
+from aura_model import media, sandbox
 from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.sandbox import ENVIRONMENT, Sandbox
@@ -27,6 +28,7 @@ from tests.fuzz.playlists import SCRIPTS, playlists
 
 MEDIA = Path(__file__).parents[1] / "media"
 LIGHT = ("dataset.face.detector=center_crop", "dataset.audio.min_speech=0", "dataset.face.size=64")
+LIMITS = load_config(env={}).limits
 NAMES = sorted(playlists(Path("canary.mp4"), 1))
 WATCHFUL = f"""
 import socket, sys
@@ -168,14 +170,27 @@ def test_a_watchful_child_that_opens_something_is_dead() -> None:
         assert process.wait(timeout=60) == -signal.SIGSYS
 
 
+@pytest.mark.parametrize("name", ["hls file", "hls relative", "hls http", "hls key", "ffconcat", "ffconcat absolute"])
+def test_where_the_list_of_formats_fails_that_of_protocols_holds(
+    files: dict[str, bytes], canary: Canary, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """In this very process, which could open all of it."""
+    monkeypatch.chdir(canary.file.parent)
+    monkeypatch.setattr(media, "check_names", lambda head: None)
+    monkeypatch.setattr(media, "CONTAINERS", f"{media.CONTAINERS},hls,concat,dash,sdp,imf")
+    with pytest.raises(MediaError), media.open_media(io.BytesIO(files[name]), LIMITS):
+        pass
+    assert not canary.sings
+
+
 # --- as uploads ---
 
 
 def decoding(pool: Sandbox) -> FakeBackend:
     """A backend that opens uploads in a pool, as a FaceCropper does."""
 
-    async def answer(media: npt.NDArray[np.uint8], seconds: float) -> Scored:
-        await asyncio.to_thread(pool.load_clips, media.data)
+    async def answer(content: npt.NDArray[np.uint8], seconds: float) -> Scored:
+        await asyncio.to_thread(pool.load_clips, content.data)
         return make_scored()
 
     backend = FakeBackend()
