@@ -137,10 +137,10 @@ async def keep_watch(service: Service, run: Run, start: float, target: Path | No
         await asyncio.sleep(max(0.0, start + number * SAMPLE_SECONDS - time.perf_counter()))
 
 
-async def places_are_free(service: Service) -> bool:
-    """Whether eight predictions at once are all answered."""
+async def places_are_free(service: Service, places: int = 8) -> bool:
+    """Whether as many predictions at once as the service takes are all answered."""
     message, start = upload((MEDIA / "face.jpg").read_bytes()), time.perf_counter()
-    replies = await asyncio.gather(*(ask(service.port, message, start, 0.0, 60.0) for _ in range(8)))
+    replies = await asyncio.gather(*(ask(service.port, message, start, 0.0, 60.0) for _ in range(places)))
     return {reply.status for reply in replies} == {200}
 
 
