@@ -7,12 +7,12 @@ from contextlib import suppress
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from mutants import mutant
+from parsers import PARSERS
 
 from aura_model.errors import AuraError
-from benchmarks.mutants import mutant
-from benchmarks.parsers import PARSERS
 
-ROUNDS = int(os.environ.get("AURA_TEST_PARSES", "600"))
+ROUNDS = int(os.environ.get("AURA_TEST_PARSES", "300"))
 """Damaged inputs of each parser; `benchmarks/fuzz.py` looks longer."""
 SLOW = {"configuration": 5, "setting": 2}
 """Parsers that take so many times as long as the others get so many times fewer inputs."""
