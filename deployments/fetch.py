@@ -57,12 +57,13 @@ async def fetch_video(url: str, spool: BinaryIO, config: Config, *, open_to_othe
 async def _follow(target: Target, spool: BinaryIO, config: Config, open_to_others: bool) -> None:
     """Download from the target, or from where it redirects to; each hop is admitted like the first URL."""
     hops = config.serving.max_redirects
-    for _ in range(hops + 1):
+    for left in range(hops, -1, -1):
         addresses = await admit(target, config.serving, open_to_others=open_to_others)
         location = await _download(target, addresses, spool, config)
         if location is None:
             return
-        target = target.redirected(location)
+        if left:
+            target = target.redirected(location)
     times = f" more than {hops} times" if hops else ""
     raise ServiceError("fetch_refused", f"The URL redirects{times}; give the address of the file itself.")
 

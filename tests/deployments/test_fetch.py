@@ -198,7 +198,12 @@ async def test_a_redirect_is_not_followed() -> None:
     async with serving(sized(VIDEO)) as target:
         error = await refusal(local(), moved(target.url))
     assert error.code == "fetch_refused"
+    assert "redirects; give the address of the file itself" in error.detail
     assert target.requests == []
+
+
+async def test_nor_looked_at() -> None:
+    assert (await refusal(local(), moved("ftp://127.0.0.1/"))).code == "fetch_refused"
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
