@@ -219,12 +219,14 @@ class Others:
 
     def __init__(self) -> None:
         self.told: list[str] = []
-        self.heard = asyncio.Event()
+        self.heard, self.go = asyncio.Event(), asyncio.Event()
+        self.go.set()
         self.error: Exception | None = None
 
     async def tell(self, digest: str) -> None:
-        self.told.append(digest)
         self.heard.set()
+        await self.go.wait()
+        self.told.append(digest)
         if self.error:
             raise self.error
 
@@ -266,7 +268,13 @@ async def test_other_failures_are_not_remembered(cropper: FaceCropper, others: O
 
 
 async def test_every_cropper_is_told_of_a_crash_before_it_is_answered(cropper: FaceCropper, others: Others) -> None:
-    await crash(cropper)
+    others.go.clear()
+    call = asyncio.create_task(crash(cropper))
+    await others.heard.wait()
+    done, _ = await asyncio.wait([call], timeout=0.05)
+    assert not done
+    others.go.set()
+    await call
     assert others.told == [sha256(b"video").hexdigest()]
 
 
@@ -290,7 +298,7 @@ async def test_a_crash_is_remembered_although_its_client_has_left(cropper: FaceC
     call.cancel()
     await asyncio.wait([call])
     sandbox.go.set()
-    await others.heard.wait()
+    await others.heard.wait()  # which comes after it is remembered here
     assert isinstance(await cropper.crop(VIDEO, SETTINGS, 30.0), Failed)
     assert len(sandbox.files) == 1
 
