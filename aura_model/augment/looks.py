@@ -31,18 +31,18 @@ DOWN_KERNELS = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBI
 class LookSettings:
     """The strengths from which a look is drawn; 0 leaves a property as it is."""
 
-    offset: float = 6.0
+    offset: float = 5.0
     """Deviation of each channel's shift, levels of 255."""
     gain: float = 0.05
     """Deviation of the contrast, and of each channel's gain."""
     saturation: float = 0.1
-    hue: float = 0.05
+    hue: float = 0.04
     """Deviation of the turn about the grey axis, radians."""
     curve: float = 0.12
     """Deviation of the tone curve's bend: 0.1 lifts middle grey by 2.5 %."""
     shading: float = 0.05
     """Deviation of the gain from place to place: other light on the face."""
-    harmony: float = 0.5
+    harmony: float = 0.6
     """Probability that the colours are then brought back towards the original's statistics, as swapping tools do."""
     texture: float = 0.85
     """Probability of another resolution or sharpness."""

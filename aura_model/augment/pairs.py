@@ -141,11 +141,13 @@ def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: Ren
     noises = np.random.default_rng(shared.seed).spawn(2)
     height, width = forgery.frames.shape[1:3]
     frames = _platform(forgery.frames, shared, noises[0])
-    boxes = into_view(face_boxes(landmarks, shared.wobbles), shared.margin, height, width)
+    boxes = face_boxes(landmarks, shared.wobbles)
+    margin = fitting_margin(boxes, shared.margin, height, width)
+    boxes = into_view(boxes, margin, height, width)
     scale = frames.shape[2] / width, frames.shape[1] / height
-    crops, places = _cropped(frames, boxes, landmarks, scale, margin=shared.margin, size=settings.size)
+    crops, places = _cropped(frames, boxes, landmarks, scale, margin=margin, size=settings.size)
     mask = np.rint(forgery.mask * 255).astype(np.uint8)
-    masks, _ = _cropped(mask, boxes, landmarks, (1.0, 1.0), margin=shared.margin, size=settings.size)
+    masks, _ = _cropped(mask, boxes, landmarks, (1.0, 1.0), margin=margin, size=settings.size)
     if shared.flipped:
         masks, (crops, places) = masks[:, :, ::-1], video.flip(crops, places)
     return Sample(
@@ -172,15 +174,21 @@ def face_boxes(landmarks: Landmarks, wobbles: Floats) -> Floats:
     return np.concatenate([middle - half, middle + half], 1).astype(np.float32)
 
 
-def into_view(boxes: Floats, margin: float, height: int, width: int) -> Floats:
-    """Shift boxes `[T, 4]` so that their squares, margin included, lie inside the frame where they fit.
+def fitting_margin(boxes: Floats, margin: float, height: int, width: int) -> float:
+    """The margin, or less of it (down to none) where squares about boxes `[T, 4]` would be larger than the frame.
 
-    Loose crops of stills end close to the chin; cut as they are, half of the clips would show a repeated edge.
+    Loose crops of stills are hardly wider than a face and its margin; as drawn, most crops would repeat an edge.
     """
+    side = max(float((boxes[:, 2:] - boxes[:, :2]).max()), 1.0)
+    return min(margin, max(0.0, (min(height, width) / side - 1) / 2))
+
+
+def into_view(boxes: Floats, margin: float, height: int, width: int) -> Floats:
+    """Shift boxes `[T, 4]` so that their squares, margin included, lie inside the frame where they fit."""
     middle = (boxes[:, :2] + boxes[:, 2:]) / 2
     half = (boxes[:, 2:] - boxes[:, :2]).max(1, keepdims=True) / 2 * (1 + 2 * margin)
     frame = np.array([width, height], np.float32)
-    shift = np.where(2 * half <= frame, np.clip(middle, half, np.maximum(frame - half, half)) - middle, 0)
+    shift = np.where(2 * half <= frame + 0.01, np.clip(middle, half, np.maximum(frame - half, half)) - middle, 0)
     return np.asarray(boxes + np.tile(shift, 2), dtype=np.float32)
 
 

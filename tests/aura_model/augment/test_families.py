@@ -54,7 +54,7 @@ def test_shapes_and_types_are_kept(name: str, make_material) -> None:
     assert np.abs(forgery.wave).max() <= 1
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 @pytest.mark.parametrize("name", OF_PICTURES)
 def test_pixels_change_under_the_mask_and_nowhere_else(name: str, seed: int, make_material) -> None:
     material = make_material(seed)
@@ -87,7 +87,7 @@ def test_faces_at_odd_places_and_frames_of_odd_sizes_do(name: str, place: dict[s
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-@pytest.mark.parametrize("level", [0, 3, 128, 255])
+@pytest.mark.parametrize("level", [0, 255])
 def test_plain_pictures_do(name: str, level: int, make_material) -> None:
     """Nothing divides by a deviation of 0, and no value wraps around."""
     material = make_material()

@@ -11,6 +11,7 @@ from aura_model.augment.pairs import (
     draw_shared,
     face_boxes,
     filmed,
+    fitting_margin,
     into_view,
     render,
     render_pair,
@@ -137,6 +138,20 @@ def test_boxes_follow_the_face_and_wobble_as_drawn(make_material) -> None:
 def test_a_box_is_shifted_into_view_where_it_fits(box: tuple[int, ...], expected: tuple[int, ...]) -> None:
     found = into_view(np.array([box], np.float32), 0.1, 100, 100)
     np.testing.assert_allclose(found[0], expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(("side", "expected"), [(50, 0.2), (80, 0.125), (96, 0.0208), (100, 0.0), (400, 0.0)])
+def test_a_margin_gives_way_where_the_frame_is_too_small(side: float, expected: float) -> None:
+    boxes = np.array([[0, 0, side / 2, side / 2], [5, 5, 5 + side, 10]], np.float32)
+    assert fitting_margin(boxes, 0.2, 120, 100) == pytest.approx(expected, abs=1e-3)
+
+
+def test_a_close_up_shows_no_repeated_edge(make_material) -> None:
+    """A face as large as the frame allows: the crop's last rows and columns are pictures of different places."""
+    material = make_material(height=100, width=100, scale=30.0, x=50.0, y=38.0)
+    real, _ = pair(material, "null_blend", 0, replace(CLEAN, margin=(0.2, 0.2)))
+    for edge in (real.frames[:, -3:], real.frames[:, :3], real.frames[:, :, :3].swapaxes(1, 2)):
+        assert np.abs(np.diff(edge.astype(int), axis=1)).mean() > 0.5
 
 
 def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> None:
