@@ -246,5 +246,5 @@ async def test_a_body_that_keeps_up_with_its_rate_arrives(impatient: None) -> No
 async def test_a_fast_begin_does_not_pay_for_a_slow_end(impatient: None) -> None:
     """Half a megabyte would be worth five seconds at this rate."""
     slow = case(OK + b"\r\n", VIDEO + bytes(CAP // 2), outcome="", hang=True)
-    code, detail = await outcome(slow, io.BytesIO(), settings(fetch_min_rate=100_000))
+    code, detail = await outcome(slow, io.BytesIO(), settings(fetch_min_rate=100_000, fetch_seconds=3))
     assert (code, "less than 100000 bytes a second" in detail) == ("fetch_timeout", True)
