@@ -1,6 +1,5 @@
 """The documented interface, asked everything that its own description allows and forbids (schemathesis, all phases)."""
 
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import replace
@@ -23,8 +22,6 @@ from tests.deployments.conftest import READY, FakeBackend, make_config, make_sco
 SERVING = {"allowed_hosts": ["media.example"], "max_in_flight": 2}
 """No URL that is made up leads anywhere: no host but one that does not exist."""
 KEY = "ab12" * 8
-CASES: Counter[str] = Counter()
-"""How many cases each service was asked."""
 
 
 def rules(examples: int, **settings: Any) -> SchemathesisConfig:
@@ -41,7 +38,7 @@ def rules(examples: int, **settings: Any) -> SchemathesisConfig:
     )
 
 
-def ask(name: str, api: FastAPI, config: SchemathesisConfig) -> tuple[Counter[int], list[str]]:
+def ask(api: FastAPI, config: SchemathesisConfig) -> tuple[Counter[int], list[str]]:
     """Every case that the description gives rise to: the statuses of the replies, and what is wrong with them."""
     schema = schemathesis.openapi.from_asgi("/openapi.json", api, config=config)
     statuses: Counter[int] = Counter()
@@ -50,7 +47,6 @@ def ask(name: str, api: FastAPI, config: SchemathesisConfig) -> tuple[Counter[in
         if isinstance(event, events.NonFatalError | events.FatalError):
             faults.append(str(event))
         if isinstance(event, events.ScenarioFinished):
-            CASES[name] += len(event.recorder.cases)
             replies = (item.response for item in event.recorder.interactions.values())
             statuses.update(reply.status_code for reply in replies if reply)
             faults += failures(event)
@@ -65,18 +61,19 @@ def failures(event: events.ScenarioFinished) -> Iterator[str]:
 
 def test_a_service_that_is_ready() -> None:
     api = build_api(make_config(serving=SERVING), FakeBackend(), open_to_others=False)
-    statuses, faults = ask("ready", api, rules(700))
+    statuses, faults = ask(api, rules(900))
     assert not faults
     assert statuses.keys() >= {200, 405, 415, 422}
+    assert statuses.total() >= 1000
 
 
 def test_a_service_with_keys(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AURA_API_KEYS", f"tester:{KEY}")
     api = build_api(make_config(serving=SERVING), FakeBackend(), open_to_others=True)
-    statuses, faults = ask("keys", api, rules(200, headers={"X-API-Key": KEY}))
+    statuses, faults = ask(api, rules(100, headers={"X-API-Key": KEY}))
     assert not faults
     assert statuses.keys() >= {200, 422}
-    statuses, faults = ask("no keys", api, rules(50, checks={"positive_data_acceptance": {"enabled": False}}))
+    statuses, faults = ask(api, rules(50, checks={"positive_data_acceptance": {"enabled": False}}))
     assert not faults
     assert statuses.keys() >= {200, 401}
 
@@ -96,7 +93,7 @@ def test_a_service_in_trouble() -> None:
     backend.answer = answer
     checks = {"not_a_server_error": {"enabled": False}, "positive_data_acceptance": {"enabled": False}}
     api = build_api(make_config(serving=SERVING), backend, open_to_others=False)
-    statuses, faults = ask("trouble", api, rules(200, checks=checks))
+    statuses, faults = ask(api, rules(150, checks=checks))
     assert not faults
     assert statuses.keys() >= {200, 413, 422, 500, 502, 503, 504}
 
@@ -106,10 +103,6 @@ def test_a_service_that_is_not_ready() -> None:
     backend.current = replace(READY, state="failed", reason="checkpoint_missing", detail="There is no file.")
     checks = {"not_a_server_error": {"enabled": False}, "positive_data_acceptance": {"enabled": False}}
     api = build_api(make_config(serving=SERVING), backend, open_to_others=False)
-    statuses, faults = ask("not ready", api, rules(50, checks=checks))
+    statuses, faults = ask(api, rules(50, checks=checks))
     assert not faults
     assert statuses.keys() >= {200, 503}
-
-
-def test_a_thousand_cases_were_asked() -> None:
-    assert sum(CASES.values()) >= 1000, json.dumps(CASES)
