@@ -1,6 +1,7 @@
 """The wiring: arguments, shares of the cluster, and the file that `serve run` reads."""
 
 import inspect
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,14 +11,17 @@ import torch
 import yaml
 from pydantic import ValidationError
 from ray.serve import Application
+from ray.serve._private import constants
 from ray.serve.schema import ServeDeploySchema
 
 from aura_model.errors import ConfigError
 from deployments import app
 from deployments.app import AppArgs, build, cluster_resources, cpu_share, gpu_share
 from deployments.cpus import available_cpus
+from deployments.detector import UserConfig
 
 SERVE_CONFIG = Path(__file__).parents[2] / "serve_config.yaml"
+OPERATIONS = SERVE_CONFIG.parent / "docs" / "operations.md"
 
 
 @pytest.fixture
@@ -198,3 +202,19 @@ def test_the_file_builds_this_application_on_this_machine_only() -> None:
     config = build(AppArgs.model_validate(application["args"]))._bound_deployment.init_args[0]
     assert config.serving.deadline_seconds < written["http_options"]["request_timeout_s"]
     assert not config.serving.allow_loopback
+
+
+def test_a_dead_proxy_is_noticed_within_seconds() -> None:
+    """The controller is the one that asks; Ray Serve's own defaults are 10 s each."""
+    variables = yaml.safe_load(SERVE_CONFIG.read_text())["controller_options"]["runtime_env"]["env_vars"]
+    assert variables == {"RAY_SERVE_PROXY_HEALTH_CHECK_PERIOD_S": "1", "RAY_SERVE_PROXY_HEALTH_CHECK_TIMEOUT_S": "2"}
+    assert all(hasattr(constants, name.removeprefix("RAY_SERVE_")) for name in variables)
+
+
+def test_the_documented_change_of_the_model_is_one_that_ray_serve_and_the_detector_take() -> None:
+    (block,) = re.findall(r"```yaml\n(applications:\n.*?user_config.*?)```", OPERATIONS.read_text(), re.DOTALL)
+    written = yaml.safe_load(block)
+    assert ServeDeploySchema.model_validate(written).model_dump(mode="json", exclude_unset=True) == written
+    (deployment,) = written["applications"][0]["deployments"]
+    assert deployment["name"] == "Detector"
+    assert UserConfig.model_validate(deployment["user_config"]).checkpoint == Path("/models/best-2.pth")
