@@ -33,7 +33,7 @@ from deployments.app import KEEP_MEMORY
 
 HERE = Path(__file__).parent
 VIDEO = HERE.parent / "tests" / "media" / "talking_face.mp4"
-PACKAGES = {"LitServe": "litserve==0.2.19", "BentoML": "bentoml==1.4.40"}
+PACKAGES = {"LitServe": "litserve==0.2.19", "BentoML": "bentoml==1.4.39"}
 START_SECONDS = 180.0
 
 

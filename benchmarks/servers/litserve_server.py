@@ -4,9 +4,10 @@ python litserve_server.py PORT
 """
 
 import sys
-from typing import Any
+from typing import Any, cast
 
 import litserve  # type: ignore[import-not-found] # it has an environment of its own
+from fastapi import Request
 from pipeline import CORES, Pipeline
 
 
@@ -17,9 +18,9 @@ class AuraApi(litserve.LitAPI):  # type: ignore[misc]
         """Load the networks."""
         self._pipeline = Pipeline(decoders=1, threads=1)
 
-    def decode_request(self, request: Any) -> bytes:
-        """The uploaded file."""
-        content: bytes = request["file"].file.read()
+    def decode_request(self, request: Request) -> bytes:
+        """The uploaded file; LitServe reads the annotation, and hands the form over."""
+        content: bytes = cast("Any", request)["file"].file.read()
         return content
 
     def predict(self, content: bytes) -> dict[str, Any]:
