@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 import cv2
 import numpy as np
 
-from aura_model.augment.face_model import Floats, fit_similarities, unit
+from aura_model.augment.face_model import Floats, fit_similarities
 from aura_model.augment.forgery import Forgery, Masks, Material, wander
 from aura_model.augment.looks import Look, LookSettings, draw_look, plain_look
 from aura_model.augment.masks import MaskSettings, draw_shape, face_masks
@@ -21,8 +21,6 @@ from aura_model.augment.video import Frames
 from aura_model.augment.warps import Warp, warp_picture
 
 WARP_KERNELS = (cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-_LEAST_UNIT = 2.0
-"""Pixels between the eyes below which there is no face to work on."""
 
 
 @dataclass(frozen=True)
@@ -102,15 +100,12 @@ def draw_slips(rng: np.random.Generator, settings: BlendSettings, count: int) ->
 
 def blend(family: str, material: Material, patch: Patch) -> Forgery:
     """Put a patch into the clip. Each frame is worked on within its mask's box; the rest is the material's own."""
-    frames, masks = material.frames.copy(), patch.masks.copy()
-    sizes = unit(patch.faces)
-    for index, mask in enumerate(masks):
+    frames = material.frames.copy()
+    for index, mask in enumerate(patch.masks):
         box = box_of(mask)
-        if box is None or sizes[index] < _LEAST_UNIT:
-            mask[:] = 0
-            continue
-        frames[index][box] = _blended(frames[index][box], patch, index, box)
-    return Forgery.of_video(family, material, frames, masks)
+        if box is not None:
+            frames[index][box] = _blended(frames[index][box], patch, index, box)
+    return Forgery.of_video(family, material, frames, patch.masks)
 
 
 def _blended(outer: Frames, patch: Patch, index: int, box: tuple[slice, slice]) -> Frames:

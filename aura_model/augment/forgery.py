@@ -103,7 +103,9 @@ def nowhere(material: Material) -> Masks:
     return np.zeros(material.frames.shape[:3], np.float32)
 
 
-def wander(rng: np.random.Generator, steps: int, values: int, amplitude: float, hold: float = 0.9) -> Masks:
+def wander(
+    rng: np.random.Generator, steps: int, values: int, amplitude: float, hold: float = 0.9
+) -> npt.NDArray[np.float32]:
     """`values` slow random curves over `steps` frames, [steps, values], of standard deviation `amplitude`.
 
     An Ornstein-Uhlenbeck process: each step keeps `hold` of the last value.

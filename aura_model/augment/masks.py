@@ -10,12 +10,14 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras, fit_similarities
+from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras, fit_similarities, unit
 from aura_model.augment.forgery import Masks
 from aura_model.augment.video import Landmarks
 
 WORK_SIDE = 112
 """Masks are smooth: they are drawn at this long side and enlarged."""
+LEAST_UNIT = 2.0
+"""Pixels between the eyes below which there is no face to work on."""
 _SUBPIXEL_BITS = 4
 _LEAST_DEVIATION, _LARGEST_DEVIATION = 0.6, 24.0
 _LEAST_LEVEL, _HIGHEST_LEVEL = 0.02, 0.97
@@ -69,14 +71,20 @@ def draw_shape(rng: np.random.Generator, settings: MaskSettings) -> MaskShape:
 
 
 def face_masks(landmarks: Landmarks, height: int, width: int, shape: MaskShape) -> Masks:
-    """The masks `[T, height, width]` of one shape about landmarks `[T, 5, 2]`; a face outside the frame gives zeros."""
+    """The masks `[T, height, width]` of one shape about landmarks `[T, 5, 2]`.
+
+    A face outside the frame, or one of next to no size, gives zeros.
+    """
     scale = min(1.0, WORK_SIDE / max(height, width))
     size = max(1, round(width * scale)), max(1, round(height * scale))
     places = landmarks * np.array([size[0] / width, size[1] / height], np.float32)
     outlines = apply(fit_cameras(places), _bulged(REGIONS[shape.region], shape.bulges))
     faces = fit_similarities(places)
     masks = [_mask(outline, face, size, shape) for outline, face in zip(outlines, faces, strict=True)]
-    return np.stack([cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks])
+    large = [cv2.resize(mask, (width, height), interpolation=cv2.INTER_LINEAR) for mask in masks]
+    whole: Masks = np.stack(large).astype(np.float32, copy=False)
+    whole[unit(fit_similarities(landmarks)) < LEAST_UNIT] = 0
+    return whole
 
 
 def _bulged(points: Floats, bulges: Floats) -> Floats:
