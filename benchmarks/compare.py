@@ -26,7 +26,7 @@ from typing import Any
 
 import psutil
 from closed_loop import closed_loop
-from live import CORES, free_port, live_service, save_json
+from live import CORES, STAGES, Service, free_port, live_service, save_json
 from open_loop import Reply, percentile, request, send, upload
 
 from deployments.app import KEEP_MEMORY
@@ -45,6 +45,17 @@ class Round:
     """Requests per second."""
     latencies: list[float]
     """Seconds."""
+    processor: dict[str, float]
+    """Processor seconds a request, by part of the server."""
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server."""
+
+    port: int
+    parts: Callable[[], dict[str, list[psutil.Process]]]
+    """Its processes now, by what they do."""
 
 
 def main() -> None:
@@ -61,25 +72,25 @@ def main() -> None:
     rounds: dict[str, list[Round]] = {name: [] for name in systems}
     for number in range(args.rounds):
         for name, start in systems.items():
-            with start() as port:
-                rounds[name].append(measure(port, args.video.read_bytes(), args.clients, args.requests))
+            with start() as server:
+                rounds[name].append(measure(server, args.video.read_bytes(), args.clients, args.requests))
             print(f"round {number + 1}: {name:24s} {rounds[name][-1].rate:6.2f} requests/s", flush=True)
     results = report(rounds, args)
     show(results)
     save_json(args.json, results)
 
 
-def servers(folder: Path) -> dict[str, Callable[[], AbstractContextManager[int]]]:
-    """Each server by name: a context that gives the port on which it is ready."""
+def servers(folder: Path) -> dict[str, Callable[[], AbstractContextManager[Server]]]:
+    """Each server by name: a context in which it is ready."""
     lit, bento = (make_venv(folder / name.lower(), package) for name, package in PACKAGES.items())
     script = str(HERE / "servers" / "fastapi_server.py")
     serve = ["-m", "bentoml", "serve", "bentoml_server:AuraService", "--port", "{port}"]
     return {
         "Aura": aura,
-        "FastAPI": partial(server, [sys.executable, script, "{port}"]),
-        "FastAPI, decode children": partial(server, [sys.executable, script, "{port}", "children"]),
-        "LitServe": partial(server, [lit, str(HERE / "servers" / "litserve_server.py"), "{port}"]),
-        "BentoML": partial(server, [bento, *serve]),
+        "FastAPI": partial(other, [sys.executable, script, "{port}"]),
+        "FastAPI, decode children": partial(other, [sys.executable, script, "{port}", "children"]),
+        "LitServe": partial(other, [lit, str(HERE / "servers" / "litserve_server.py"), "{port}"]),
+        "BentoML": partial(other, [bento, *serve]),
     }
 
 
@@ -95,18 +106,25 @@ def make_venv(folder: Path, package: str) -> str:
 
 
 @contextmanager
-def aura() -> Iterator[int]:
+def aura() -> Iterator[Server]:
     """Aura's own service, with as many decoders and threads of the model as the others."""
     settings = {
         "serving": {"max_in_flight": 64, "decode_children": CORES},
         "inference": {"threads": max(1, CORES // 2), "device": "cpu"},
     }
     with live_service(settings) as service:
-        yield service.port
+        yield Server(service.port, partial(parts_of_aura, service))
+
+
+def parts_of_aura(service: Service) -> dict[str, list[psutil.Process]]:
+    """The replicas, the decode children, the proxy and the controller, and what else Ray runs."""
+    parts = {kind: service.processes(kind) for kind in (*STAGES, "child", "proxy", "controller")}
+    known = {process for processes in parts.values() for process in processes}
+    return parts | {"rest of Ray": [one for one in psutil.Process().children(recursive=True) if one not in known]}
 
 
 @contextmanager
-def server(command: list[str]) -> Iterator[int]:
+def other(command: list[str]) -> Iterator[Server]:
     """A server in a process of its own, ready; it and all its children end with the block."""
     port = free_port()
     environment = os.environ | KEEP_MEMORY | {"OMP_NUM_THREADS": "1", "BENTOML_DO_NOT_TRACK": "1"}
@@ -116,7 +134,7 @@ def server(command: list[str]) -> Iterator[int]:
     )
     try:
         asyncio.run(answers(port, process))
-        yield port
+        yield Server(port, lambda: {"server": family(process)})
     finally:
         end(process)
 
@@ -136,21 +154,34 @@ async def answers(port: int, process: "subprocess.Popen[bytes]") -> None:
 
 def end(process: "subprocess.Popen[bytes]") -> None:
     """End a process and everything below it."""
-    family = [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
-    for member in family:
+    members = family(process)
+    for member in members:
         member.terminate()
-    _, alive = psutil.wait_procs(family, timeout=10)
+    _, alive = psutil.wait_procs(members, timeout=10)
     for member in alive:
         member.kill()
     process.wait()
 
 
-def measure(port: int, content: bytes, clients: int, requests: int) -> Round:
+def family(process: "subprocess.Popen[bytes]") -> list[psutil.Process]:
+    """A process and everything below it."""
+    return [*psutil.Process(process.pid).children(recursive=True), psutil.Process(process.pid)]
+
+
+def measure(server: Server, content: bytes, clients: int, requests: int) -> Round:
     """Warm the server up, so that each of its workers has loaded and answered; then one closed loop."""
-    message = upload(content)
-    accept(asyncio.run(closed_loop(port, lambda _: message, clients, requests=2 * clients, patience=300)))
-    replies = accept(asyncio.run(closed_loop(port, lambda _: message, clients, requests=requests, patience=300)))
-    return Round(requests / max(reply.sent + reply.seconds for reply in replies), [reply.seconds for reply in replies])
+    load = partial(closed_loop, server.port, lambda _: upload(content), clients, patience=300)
+    accept(asyncio.run(load(requests=2 * clients)))
+    before = processor_seconds(server)
+    replies = accept(asyncio.run(load(requests=requests)))
+    used = {part: (seconds - before[part]) / requests for part, seconds in processor_seconds(server).items()}
+    rate = requests / max(reply.sent + reply.seconds for reply in replies)
+    return Round(rate, [reply.seconds for reply in replies], used)
+
+
+def processor_seconds(server: Server) -> dict[str, float]:
+    """What the parts of a server have used so far; processes that have ended do not count."""
+    return {part: sum(sum(one.cpu_times()[:2]) for one in processes) for part, processes in server.parts().items()}
 
 
 def accept(replies: list[Reply]) -> list[Reply]:
@@ -171,6 +202,9 @@ def report(rounds: dict[str, list[Round]], args: argparse.Namespace) -> dict[str
             "requests/s": rates[name],
             "p50": percentile(latencies, 0.5),
             "p95": percentile(latencies, 0.95),
+            "processor s a request": {
+                part: statistics.median(item.processor[part] for item in items) for part in items[0].processor
+            },
             "rounds": [asdict(item) for item in items],
         }
     best = max((name for name in rates if name != "Aura"), key=lambda name: rates[name])
@@ -190,6 +224,8 @@ def show(results: dict[str, Any]) -> None:
     for name, system in results["systems"].items():
         rate, p50, p95 = system["requests/s"], system["p50"], system["p95"]
         print(f"{name:26s} {rate:6.2f} requests/s   p50 {p50:6.2f} s   p95 {p95:6.2f} s")
+        used = ", ".join(f"{part} {1000 * seconds:.0f}" for part, seconds in system["processor s a request"].items())
+        print(f"{'':26s} processor ms a request: {used}")
     ratio = results["ratio"]
     verdict = "the aim is met" if ratio >= 1 else "met" if ratio >= 0.9 else "MISSED"
     print(f"Aura / {results['best of the others']}: {ratio:.2f} (mark 0.9, aim 1.0): {verdict}")

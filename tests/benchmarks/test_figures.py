@@ -195,7 +195,7 @@ def test_nothing_seen_at_all_is_still_a_report() -> None:
 
 def test_the_ratio_is_to_the_best_of_the_others() -> None:
     def rounds(*rates: float) -> list[compare.Round]:
-        return [compare.Round(rate, [1 / rate]) for rate in rates]
+        return [compare.Round(rate, [1 / rate], {"server": 0.5}) for rate in rates]
 
     args = compare.argparse.Namespace(video=Path("a.mp4"), clients=4)
     report = compare.report({"Aura": rounds(3, 9, 3), "FastAPI": rounds(4, 4, 4), "LitServe": rounds(2, 2, 90)}, args)
