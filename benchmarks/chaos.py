@@ -47,13 +47,14 @@ class ChaosArgs(AppArgs):
     """The service's arguments, and those of the model that sleeps."""
 
     score_seconds: float = 0.05
+    crop_seconds: float = 0.02
     real_cropper: bool = False
 
 
 def build(args: ChaosArgs) -> Application:
     """The application, for a Serve configuration."""
-    stub = Stub(args.score_seconds, crop_seconds=None if args.real_cropper else 0.0)
-    return application(AppArgs.model_validate(args.model_dump(exclude={"score_seconds", "real_cropper"})), stub)
+    stub = Stub(args.score_seconds, crop_seconds=None if args.real_cropper else args.crop_seconds)
+    return application(AppArgs.model_validate(args.model_dump(include=set(AppArgs.model_fields))), stub)
 
 
 def main() -> None:
@@ -105,7 +106,7 @@ async def happen(service: Service, fault: Fault, after: float, start: float) -> 
     if fault.is_deleted:
         await asyncio.to_thread(serve.delete, "aura")
     elif fault.change:
-        await asyncio.to_thread(deploy, dict(fault.args), **fault.change)
+        await asyncio.to_thread(deploy, fault.args, fault.change)
     elif kind:
         before = service.pids(kind)[kind]
         os.kill(before[0], signal.SIGKILL)
@@ -121,21 +122,21 @@ def until_back(service: Service, kind: str, before: list[int]) -> None:
         time.sleep(0.1)
 
 
-def deploy(args: dict[str, Any], **change: Any) -> None:
+def deploy(args: Mapping[str, Any], change: Mapping[str, Any]) -> None:
     """Deploy the application and wait until it runs."""
-    one = configuration(args | change.pop("args", {}), **change)
-    config = ServeDeploySchema.model_validate({"applications": [one]})
+    config = ServeDeploySchema.model_validate({"applications": [configuration(args, change)]})
     client = _get_global_client()
     assert client is not None
     client.deploy_apps(config, _blocking=True)
 
 
-def configuration(args: dict[str, Any], **more: Any) -> dict[str, Any]:
-    """An application with two replicas of each stage."""
+def configuration(args: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
+    """An application with two replicas of each stage; a change may have `args` of its own."""
     replicas = {f"{stage}_replicas": 2 for stage in ("ingress", "cropper", "detector")}
     settings = {"serving": {"max_in_flight": 64, "decode_children": 1}}
-    arguments = {"num_gpus": 0, "settings": settings, **replicas, **args}
-    return {"name": "aura", "route_prefix": "/", "import_path": "chaos:build", "args": arguments, **more}
+    arguments = {"num_gpus": 0, "settings": settings, **replicas, **args, **change.get("args", {})}
+    fixed = {"name": "aura", "route_prefix": "/", "import_path": "chaos:build"}
+    return {**fixed, **change, "args": arguments}
 
 
 @contextmanager
@@ -143,23 +144,23 @@ def service_of(fault: Fault) -> Iterator[Service]:
     """A service of its own for a fault, ready."""
     environment = {"PYTHONPATH": os.pathsep.join([str(POISON), str(HERE), str(HERE.parent)])}
     if fault.in_serve_run:
-        with serve_run(environment, dict(fault.args)) as service:
+        with serve_run(environment, fault.args) as service:
             yield service
         return
     with ray_serve(cpus=CPUS, environment=environment) as service:
-        deploy(dict(fault.args))
+        deploy(fault.args, {})
         service.wait_until_ready()
         yield service
 
 
 @contextmanager
-def serve_run(environment: Mapping[str, str], args: dict[str, Any]) -> Iterator[Service]:
+def serve_run(environment: Mapping[str, str], args: Mapping[str, Any]) -> Iterator[Service]:
     """`serve run` in a process of its own."""
     with tempfile.TemporaryDirectory(prefix="aura-") as temp:
         port, path = free_port(), Path(temp) / "serve.yaml"
         options = {"host": "127.0.0.1", "port": port}
         content = yaml.safe_load(SERVE_CONFIG.read_text()) | {"http_options": options}
-        path.write_text(yaml.safe_dump(content | {"applications": [configuration(args)]}))
+        path.write_text(yaml.safe_dump(content | {"applications": [configuration(args, {})]}))
         command = [sys.executable, "-m", "ray.serve.scripts", "run", str(path)]
         with subprocess.Popen(command, env=os.environ | ENVIRONMENT | dict(environment), cwd=HERE) as process:
             service = Service(port, Path(temp))

@@ -89,6 +89,7 @@ class Fault:
 
 
 SLOW = {"score_seconds": 0.8}
+"""Requests that take their time, so that many are in flight."""
 SILENT: Marks = {"none left waiting": lambda run: run.silent == 0}
 REMEMBERED: Marks = {
     "at most 1 process ended": lambda run: run.killed <= 1,
