@@ -185,7 +185,8 @@ def report(run: Run) -> dict[str, Any]:
 
 def judge(run: Run, drifts: dict[str, dict[str, float]], p99: dict[str, float]) -> dict[str, bool]:
     """Each mark, and whether it is met."""
-    failed = [reply.status for kind, reply in run.replies if kind != "leaver" and reply.status not in range(200, 500)]
+    statuses = Counter(reply.status for kind, reply in run.replies if kind != "leaver")
+    fine = {*range(200, 500), 503}
     return {
         "memory grows by less than 1 MB a minute": all(one["MB a minute"] < 1 for one in drifts.values()),
         "descriptors within 5": all(abs(one["descriptors"]) <= 5 for one in drifts.values()),
@@ -194,7 +195,8 @@ def judge(run: Run, drifts: dict[str, dict[str, float]], p99: dict[str, float]) 
         "no temporary file left": not run.temporary,
         "every place is free": run.free_places is True,
         "p99 of the last part at most 1.2 x that of the first": p99["last"] <= 1.2 * p99["first"],
-        "nothing but 2xx and 4xx": not failed,
+        "nothing but 2xx, 4xx and refusals": statuses.keys() <= fine,
+        "at most 1 % refused": statuses[503] <= 0.01 * statuses.total(),
     }
 
 

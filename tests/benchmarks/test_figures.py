@@ -173,6 +173,8 @@ SOAKS: dict[str, tuple[soak.Run, str | None]] = {
     "slower": (run_of(watched(3600, 0.0), *GOOD_REPLIES, ("good", replace(OK, scheduled=3590.0, seconds=0.7))), "p99"),
     "an error": (run_of(watched(3600, 0.0), *GOOD_REPLIES, ("hostile", replace(OK, status=500))), "nothing but"),
     "unanswered": (run_of(watched(3600, 0.0), *GOOD_REPLIES, ("hostile", replace(OK, status=0))), "nothing but"),
+    "a refusal": (run_of(watched(3600, 0.0), *GOOD_REPLIES, ("good", replace(BUSY, scheduled=5.0))), None),
+    "refusals": (run_of(watched(3600, 0.0), *GOOD_REPLIES, *[("hostile", BUSY)] * 2), "at most 1 %"),
     "a leaver": (run_of(watched(3600, 0.0), *GOOD_REPLIES, ("leaver", replace(OK, status=0))), None),
 }
 
