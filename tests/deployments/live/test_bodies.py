@@ -9,9 +9,10 @@ from live import Service
 from tests.deployments.live.conftest import Live
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+REFUSED = [case for case in CASES if not case.is_stubborn and not case.mib]
 
 
-@pytest.mark.parametrize("case", [case for case in CASES if not case.is_stubborn], ids=lambda case: case.name)
+@pytest.mark.parametrize("case", REFUSED, ids=lambda case: case.name)
 def test_it_is_refused_before_it_has_been_sent(live: Live, case: Case) -> None:
     """The service takes 200 MiB; the client would send 512, and stops when it hears no."""
     port = urlsplit(live.url).port
