@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import httpx
 import pytest
@@ -15,7 +16,10 @@ from starlette.requests import Request
 from aura_model.config import Config
 from aura_model.errors import ConfigError
 from aura_model.redaction import API_KEYS
+from deployments import app, ingress
 from deployments.access import Access
+from deployments.app import AppArgs, build
+from deployments.ingress import Ingress
 from deployments.messages import ModelStatus
 from deployments.problems import MEDIA_TYPE, ServiceError
 from tests.deployments.conftest import FakeBackend, client_of, make_config
@@ -94,6 +98,25 @@ def test_a_file_without_keys_never_means_no_keys(tmp_path: Path) -> None:
     (tmp_path / "keys").touch()
     with pytest.raises(ConfigError, match="has no key"):
         access({}, keys_file=str(tmp_path / "keys"))
+
+
+@pytest.mark.parametrize("serving", [{}, {"require_key": True}], ids=str)
+def test_neither_the_application_nor_an_ingress_is_built_without_the_keys_that_it_needs(
+    monkeypatch: pytest.MonkeyPatch, serving: dict[str, Any]
+) -> None:
+    """The ingress asks again: where Serve did not run yet, the application was built on its default host."""
+    monkeypatch.setattr(app, "cluster_resources", lambda: (2.0, 0.0))
+    monkeypatch.setattr(app, "listens_on_loopback", lambda: bool(serving))
+    monkeypatch.setattr(ingress, "listens_on_loopback", lambda: bool(serving))
+    monkeypatch.setattr(ingress, "setup_logging", lambda config: None)
+    arguments, part = AppArgs(settings={"serving": serving}), Ingress(make_config(serving=serving), Mock(), Mock())
+    with pytest.raises(ConfigError, match=API_KEYS):
+        build(arguments)
+    with pytest.raises(ConfigError, match=API_KEYS):
+        part.__serve_build_asgi_app__()
+    monkeypatch.setenv(API_KEYS, f"me:{KEY}")
+    build(arguments)
+    part.__serve_build_asgi_app__()
 
 
 # --- what is a key ----------------------------------------------------------------------------------------------------
