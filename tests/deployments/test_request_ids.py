@@ -9,9 +9,12 @@ import pytest
 from starlette.datastructures import Headers
 
 from aura_model.logging import get_logger
+from deployments.build_info import build_info
+from deployments.health import Monitor
+from deployments.ingress import build_api
 from deployments.messages import UNKNOWN, Trace
 from deployments.request_ids import next_traceparent, read_trace
-from tests.deployments.conftest import FakeBackend, make_scored
+from tests.deployments.conftest import FakeBackend, make_config, make_scored
 from tests.deployments.recorder import lines
 
 TRACE_ID = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -157,3 +160,22 @@ async def test_a_request_leaves_no_id_behind(client: httpx.AsyncClient, records:
 async def test_the_trace_of_the_caller_is_the_id_of_a_reply_without_another(client: httpx.AsyncClient) -> None:
     reply = await client.post("/predict", json={}, headers={"traceparent": GIVEN})
     assert reply.json()["instance"] == reply.headers["x-request-id"] == TRACE_ID
+
+
+async def test_a_defect_outside_predictions_is_logged_with_the_id(
+    client: httpx.AsyncClient, records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(monitor: Monitor) -> None:
+        raise KeyError
+
+    monkeypatch.setattr(Monitor, "health", fail)
+    monkeypatch.setattr(client._transport, "raise_app_exceptions", False)
+    await client.get("/health", headers={"X-Request-ID": "abc-1"})
+    (line,) = [record for record in records if record["message"] == "a request failed"]
+    assert (line["level"], line["request_id"]) == ("ERROR", "abc-1")
+
+
+def test_the_versions_are_logged_at_the_start(records: list[dict[str, Any]]) -> None:
+    build_api(make_config(), FakeBackend(), open_to_others=False)
+    (line,) = [record for record in records if "versions" in record]
+    assert line["versions"] == build_info()
