@@ -133,7 +133,10 @@ def deploy(args: Mapping[str, Any], change: Mapping[str, Any]) -> None:
 def configuration(args: Mapping[str, Any], change: Mapping[str, Any]) -> dict[str, Any]:
     """An application with two replicas of each stage; a change may have `args` of its own."""
     replicas = {f"{stage}_replicas": 2 for stage in ("ingress", "cropper", "detector")}
-    settings = {"serving": {"max_in_flight": 64, "decode_children": 1}}
+    settings = {
+        "serving": {"max_in_flight": 256, "decode_children": 1},  # nothing is refused: that is what load.py measures
+        "limits": {"files_per_child": 100_000},  # a child that is replaced because it is spent would count as a death
+    }
     arguments = {"num_gpus": 0, "settings": settings, **replicas, **args, **change.get("args", {})}
     fixed = {"name": "aura", "route_prefix": "/", "import_path": "chaos:build"}
     return {**fixed, **change, "args": arguments}

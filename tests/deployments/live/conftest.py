@@ -48,6 +48,7 @@ SETTINGS = {
     "serving": {"max_in_flight": IN_FLIGHT, "decode_children": 1, "deadline_seconds": 60},
     "inference": {"threads": 1},
     "logging": {"level": "DEBUG"},
+    "limits": {"files_per_child": 100_000},  # a child that is replaced because it is spent would count as a death
 }
 
 
