@@ -5,13 +5,13 @@
 For each kind of model: the capacity in a closed loop, then an open loop at 0.5, 1, 2 and 4 times that rate and at 0.5
 again after 5 seconds, with probes of `/health/live` at 5 a second throughout. Goodput is replies 200 within the SLO
 that arrive while the load lasts, a second; the marks compare it with the rate of 1x. Stub models sleep, 8 files at
-once: what is measured is the service around them. The generator has one of the machine's cores to share.
+once, and get a small picture: what is measured is the service around them. The generator shares the machine's cores.
 """
 
 import argparse
 import asyncio
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,8 @@ class Kind:
     """Seconds within which a reply is of use."""
     live: float
     """Seconds that 99 % of the probes of `/health/live` may take."""
+    clips: tuple[str, ...] = ("face.jpg",)
+    """What is uploaded, in turn."""
     stretch: float = 1.0
     """How much longer the loads last than those of the stubs."""
 
@@ -42,7 +44,7 @@ class Kind:
 KINDS = {
     "stub-250": Kind(Stub(0.25), slo=1.0, live=0.05),
     "stub-50": Kind(Stub(0.05), slo=1.0, live=0.05),
-    "real": Kind(None, slo=10.0, live=0.5, stretch=2.0),
+    "real": Kind(None, slo=10.0, live=0.5, clips=CLIPS, stretch=2.0),
 }
 LOADS = {"0.5x before": (0.5, 8.0), "1x": (1.0, 12.0), "2x": (2.0, 15.0), "4x": (4.0, 10.0), "0.5x after": (0.5, 8.0)}
 """By name: times the capacity, and seconds."""
@@ -88,13 +90,13 @@ def main() -> None:
 
 async def measure(name: str, kind: Kind, service: Service, names: Sequence[str]) -> dict[str, Any]:
     """These loads on one service."""
-    capacity = await capacity_of(service, 5.0 * kind.stretch)
+    capacity = await capacity_of(service, 5.0 * kind.stretch, kind.clips)
     print(f"\n{name}: capacity {capacity:.1f} requests/s, SLO {kind.slo:g} s", flush=True)
     loads = {}
     for load_name in names:
         times, seconds = LOADS[load_name]
         await asyncio.sleep(REST_SECONDS)
-        loads[load_name] = await one_load(service, times * capacity, seconds * kind.stretch, kind.slo)
+        loads[load_name] = await one_load(service, kind, times * capacity, seconds * kind.stretch)
         print(f"  {load_name:12s} {describe(loads[load_name])}", flush=True)
     marks = judge(loads, kind) if len(loads) == len(LOADS) else {}
     for mark, met in marks.items():
@@ -103,28 +105,28 @@ async def measure(name: str, kind: Kind, service: Service, names: Sequence[str])
     return {"capacity": capacity, "slo": kind.slo, "loads": saved, "marks": marks}
 
 
-async def capacity_of(service: Service, seconds: float) -> float:
-    """Requests per second where always as many are in flight as two for each core, or eight."""
-    message = uploads()
+async def capacity_of(service: Service, seconds: float, clips: Sequence[str] = CLIPS) -> float:
+    """Requests per second where eight are always in flight."""
+    message = uploads(clips)
     await closed_loop(service.port, message, 8, requests=2 * len(CLIPS))
     replies = await closed_loop(service.port, message, 8, seconds=seconds)
     return sum(reply.status == 200 for reply in replies) / max(reply.sent + reply.seconds for reply in replies)
 
 
-def uploads() -> Any:
+def uploads(clips: Sequence[str]) -> Callable[[int], bytes]:
     """The request with a number: each clip in turn."""
-    messages = [upload((MEDIA / name).read_bytes(), name) for name in CLIPS]
+    messages = [upload((MEDIA / name).read_bytes(), name) for name in clips]
     return lambda number: messages[number % len(messages)]
 
 
-async def one_load(service: Service, rate: float, seconds: float, slo: float) -> Load:
+async def one_load(service: Service, kind: Kind, rate: float, seconds: float) -> Load:
     """One open loop, with probes beside it."""
     probe = request("/health/live")
     replies, probes = await asyncio.gather(
-        open_loop(service.port, uploads(), rate, seconds),
+        open_loop(service.port, uploads(kind.clips), rate, seconds),
         open_loop(service.port, lambda _: probe, PROBES_PER_SECOND, seconds),
     )
-    return summary(replies, probes, rate, seconds, slo)
+    return summary(replies, probes, rate, seconds, kind.slo)
 
 
 def summary(replies: list[Reply], probes: list[Reply], rate: float, seconds: float, slo: float) -> Load:
