@@ -15,7 +15,7 @@ import numpy as np
 
 from aura_model.augment.face_model import Floats, fit_similarities
 from aura_model.augment.forgery import Forgery, Masks, Material, wander
-from aura_model.augment.looks import Look, LookSettings, draw_look, plain_look
+from aura_model.augment.looks import Look, LookSettings, draw_look, match_sharpness, plain_look
 from aura_model.augment.masks import MaskSettings, draw_shape, face_masks
 from aura_model.augment.video import Frames
 from aura_model.augment.warps import Warp, warp_picture
@@ -115,15 +115,23 @@ def _blended(outer: Frames, patch: Patch, index: int, box: tuple[slice, slice]) 
     inner: Floats = patch.frames[index][box].astype(np.float32)
     if patch.warps is not None:
         inner = warp_picture(inner, face, patch.warps[index], patch.kernel)
-    brightness = 1.0 if patch.brightness is None else float(patch.brightness[index])
-    return mix(outer, patch.look.paint(inner, weight, brightness), weight * np.float32(patch.ratio))
+    below, brightness = outer.astype(np.float32), 1.0 if patch.brightness is None else float(patch.brightness[index])
+    painted = patch.look.paint(inner, below, weight, brightness)
+    mixed = mix(below, painted, weight * np.float32(patch.ratio))
+    if patch.look.sharpness is not None:
+        # After the mixing, which blurs, too: two pictures that are out of place average each other's detail away.
+        mixed = mix(mixed, match_sharpness(mixed, below, weight, patch.look.sharpness), weight)
+    return rounded(mixed)
 
 
-def mix(outer: Frames, inner: Floats, weight: Floats) -> Frames:
-    """`inner` `[H, W, 3]` over `outer` by `weight` `[H, W]`, rounded; where the weight is 0 it is `outer` exactly."""
-    below = outer.astype(np.float32)
-    mixed = below + (inner - below) * weight[..., None]
-    return np.clip(np.rint(mixed), 0, 255).astype(np.uint8)
+def mix(below: Floats, above: Floats, weight: Floats) -> Floats:
+    """`above` `[H, W, 3]` over `below` by `weight` `[H, W]`; where the weight is 0 it is `below` exactly."""
+    return np.asarray(below + (above - below) * weight[..., None], dtype=np.float32)
+
+
+def rounded(picture: Floats) -> Frames:
+    """Floats in 0..255, or somewhat beyond, as bytes."""
+    return np.asarray(np.clip(np.rint(picture), 0, 255), dtype=np.uint8)
 
 
 def box_of(mask: Masks) -> tuple[slice, slice] | None:

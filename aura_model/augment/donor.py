@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.augment.blending import Patch, blend, box_of
+from aura_model.augment.blending import Patch, blend, box_of, rounded
 from aura_model.augment.face_model import Floats, apply, fit_similarities, invert
 from aura_model.augment.forgery import Forgery, Masks, Material
 from aura_model.augment.looks import match_statistics
@@ -73,8 +73,7 @@ def _donated(material: Material, faces: Floats) -> list[Frames]:
 
 
 def _recoloured(donor: Frames, frame: Frames, mask: Masks) -> Frames:
-    found = match_statistics(donor.astype(np.float32), frame.astype(np.float32), mask, 1.0)
-    return np.clip(np.rint(found), 0, 255).astype(np.uint8)
+    return rounded(match_statistics(donor.astype(np.float32), frame.astype(np.float32), mask, 1.0))
 
 
 def _inside(mask: Masks) -> Masks:

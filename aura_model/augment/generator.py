@@ -10,10 +10,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from aura_model.augment.blending import Patch, blend, mix
+from aura_model.augment.blending import Patch, blend, rounded
 from aura_model.augment.face_model import Floats, fit_similarities
 from aura_model.augment.forgery import Forgery, Material
-from aura_model.augment.looks import DOWN_KERNELS, UP_KERNELS, LookSettings, draw_look, soften
+from aura_model.augment.looks import (
+    DOWN_KERNELS,
+    UP_KERNELS,
+    LookSettings,
+    draw_look,
+    draw_sharpness,
+    match_sharpness,
+    soften,
+)
 from aura_model.augment.masks import MaskSettings, draw_shape, face_masks
 
 
@@ -31,8 +39,8 @@ class RoundTripSettings:
     """Threshold of faint detail that is forgotten, levels of 255."""
     unevenness: tuple[float, float] = (0.002, 0.02)
     """Deviation of the enlarging kernel's gains from pixel to pixel."""
-    sharpen: float = 0.5
-    """Probability of a last sharpening, as face enhancers do."""
+    sharpness: float | None = 0.35
+    """Deviation of the logarithm of the sharpness, compared with the picture's own; None leaves it as it comes out."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,7 +55,7 @@ class RoundTrip:
     """[n, n, 3] gains of the enlarging kernel's phases; n is 2, 4 or 8."""
     kernels: tuple[int, int, int]
     """OpenCV's interpolations: into the generator, inside of it, and out of it."""
-    sharpen: float
+    sharpness: float | None
 
     def __call__(self, picture: Floats) -> Floats:
         """Draw the picture anew."""
@@ -60,9 +68,8 @@ class RoundTrip:
         drawn = coarse + np.float32(self.detail) * (drawn - coarse)
         repeats = -(-rows // len(self.tile)), -(-columns // len(self.tile)), 1
         drawn = drawn * np.tile(self.tile, repeats)[:rows, :columns]
-        if self.sharpen:
-            drawn = drawn + self.sharpen * (drawn - cv2.GaussianBlur(drawn, (0, 0), 1.2))
-        return _resized(drawn, height, width, self.kernels[2])
+        drawn = _resized(drawn, height, width, self.kernels[2])
+        return drawn if self.sharpness is None else match_sharpness(drawn, picture, None, self.sharpness)
 
 
 def draw_round_trip(rng: np.random.Generator, settings: RoundTripSettings) -> RoundTrip:
@@ -77,7 +84,7 @@ def draw_round_trip(rng: np.random.Generator, settings: RoundTripSettings) -> Ro
         forget=rng.uniform(*settings.forget),
         tile=(1 + gains).astype(np.float32),
         kernels=(int(rng.choice(DOWN_KERNELS)), int(rng.choice(UP_KERNELS)), int(rng.choice(UP_KERNELS[1:]))),
-        sharpen=rng.uniform(0.3, 1.2) if rng.random() < settings.sharpen else 0.0,
+        sharpness=draw_sharpness(rng, settings.sharpness),
     )
 
 
@@ -101,7 +108,7 @@ def generated_picture(
     """The whole picture went through a generator, as that of a talking head does."""
     drawn = draw_round_trip(rng, settings)
     everywhere = np.ones(material.frames.shape[:3], np.float32)
-    frames = np.stack([mix(frame, drawn(frame.astype(np.float32)), everywhere[0]) for frame in material.frames])
+    frames = np.stack([rounded(drawn(frame.astype(np.float32))) for frame in material.frames])
     return Forgery.of_video("generated_picture", material, frames, everywhere)
 
 

@@ -27,6 +27,10 @@ UP_KERNELS = (
 DOWN_KERNELS = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
 
 
+DETAIL = 2.0
+"""What is finer than a Gaussian of this deviation in pixels is detail."""
+
+
 @dataclass(frozen=True)
 class LookSettings:
     """The strengths from which a look is drawn; 0 leaves a property as it is."""
@@ -48,6 +52,11 @@ class LookSettings:
     """Probability of another resolution or sharpness."""
     strongest_shrink: float = 3.0
     """The face is redrawn from a picture that is up to this much smaller."""
+    sharpness: float | None = 0.35
+    """Deviation of the logarithm of its sharpness, compared with the original's; None leaves it as it comes out.
+
+    Nearly all that is done to a picture blurs it. Without this a detector would take blurred faces for fake ones.
+    """
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,16 +70,22 @@ class Look:
     """[4, 4] gains over the picture, 1 is none."""
     harmony: float
     """Share of the way back to the original's mean and deviation."""
+    sharpness: float | None
+    """Of what the blend gives, as a ratio to the original's; None leaves it."""
     textures: tuple[Texture, ...]
 
     def textured(self, *textures: Texture) -> "Look":
         """The same colours and light with other textures."""
         return replace(self, textures=textures)
 
-    def paint(self, picture: Floats, weight: Floats, brightness: float) -> Floats:
+    def paint(self, picture: Floats, original: Floats, weight: Floats, brightness: float) -> Floats:
         """Give the picture this look.
 
-        `weight` `[H, W]` says where statistics are taken, `brightness` is one more gain.
+        Args:
+            picture: what is painted.
+            original: what it will lie over, `[H, W, 3]` too: the model of colours.
+            weight: where their statistics are taken, `[H, W]`.
+            brightness: one more gain.
         """
         painted = picture
         for texture in self.textures:
@@ -79,13 +94,13 @@ class Look:
         if self.curve:
             painted += self.curve * painted * (1 - painted * np.float32(1 / 255))
         if self.harmony:
-            painted = match_statistics(painted, picture, weight, self.harmony)
+            painted = match_statistics(painted, original, weight, self.harmony)
         return painted * (_enlarge(self.shading, picture) * np.float32(brightness))
 
 
 def plain_look(*textures: Texture) -> Look:
     """A look with the original's colours and light."""
-    return Look(np.eye(3, 4, dtype=np.float32), 0.0, np.ones((4, 4), np.float32), 0.0, textures)
+    return Look(np.eye(3, 4, dtype=np.float32), 0.0, np.ones((4, 4), np.float32), 0.0, None, textures)
 
 
 def draw_look(rng: np.random.Generator, settings: LookSettings) -> Look:
@@ -97,8 +112,32 @@ def draw_look(rng: np.random.Generator, settings: LookSettings) -> Look:
         curve=float(rng.standard_normal() * settings.curve),
         shading=np.exp(grid).astype(np.float32),
         harmony=float(0.4 + 0.6 * strength) if chance[0] < settings.harmony else 0.0,
+        sharpness=draw_sharpness(rng, settings.sharpness),
         textures=_draw_textures(rng, settings) if chance[1] < settings.texture else (),
     )
+
+
+def draw_sharpness(rng: np.random.Generator, deviation: float | None) -> float | None:
+    """Draw a ratio as often above 1 as below; None where there is no deviation to draw from."""
+    return None if deviation is None else float(np.exp(rng.standard_normal() * deviation))
+
+
+def match_sharpness(picture: Floats, model: Floats, weight: Floats | None, ratio: float) -> Floats:
+    """Bring the deviation of fine detail, weighted by `weight` `[H, W]`, to `ratio` times that of `model`.
+
+    Detail is what a Gaussian of 2 pixels takes away; it is enlarged or reduced by 4 at most.
+    """
+    detail = picture - cv2.GaussianBlur(picture, (0, 0), DETAIL)
+    green = np.ascontiguousarray(model[..., 1])
+    wanted = ratio * _deviation(green - cv2.GaussianBlur(green, (0, 0), DETAIL), weight)
+    gain = np.clip(wanted / max(_deviation(detail[..., 1], weight), 1e-3), 0.25, 4)
+    return np.asarray(picture + np.float32(gain - 1) * detail, dtype=np.float32)
+
+
+def _deviation(values: Floats, weight: Floats | None) -> float:
+    """The root of the weighted mean square of `[H, W]`."""
+    squares = np.square(values)
+    return float(np.sqrt(np.mean(squares) if weight is None else (squares * weight).sum() / max(weight.sum(), 1e-6)))
 
 
 def match_statistics(picture: Floats, model: Floats, weight: Floats, share: float) -> Floats:

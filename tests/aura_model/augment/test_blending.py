@@ -1,18 +1,24 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
-from aura_model.augment.blending import BlendSettings, box_of, draw_slips, mix, self_blend
-from aura_model.augment.looks import LookSettings
+from aura_model.augment.blending import BlendSettings, box_of, draw_slips, mix, rounded, self_blend
+from aura_model.augment.looks import DETAIL, LookSettings
 
 STILL = BlendSettings(drift=0.0)
-NO_LOOK = LookSettings(0, 0, 0, 0, 0, 0, 0, 0)
+NO_LOOK = LookSettings(0, 0, 0, 0, 0, 0, 0, 0, sharpness=None)
 IN_PLACE = BlendSettings(look=NO_LOOK, shift=0, stretch=0, turn=0, bumps=0, drift=0)
 
 
 def blended(material, settings: BlendSettings, seed: int = 0):
     return self_blend(material, np.random.default_rng(seed), settings)
+
+
+def detail(frame: np.ndarray) -> np.ndarray:
+    green = frame[..., 1].astype(np.float32)
+    return green - cv2.GaussianBlur(green, (0, 0), DETAIL)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -39,7 +45,8 @@ def test_a_blend_of_the_same_look_in_place_changes_nothing(make_material) -> Non
 
 def test_the_ratio_scales_the_change_but_not_the_truth(make_material) -> None:
     material = make_material()
-    whole, half = (blended(material, replace(STILL, ratios=(ratio,))) for ratio in (1.0, 0.5))
+    look = LookSettings(sharpness=None)
+    whole, half = (blended(material, replace(STILL, look=look, ratios=(ratio,))) for ratio in (1.0, 0.5))
     change = [np.abs(forgery.frames.astype(float) - material.frames).mean() for forgery in (whole, half)]
     assert change[1] == pytest.approx(change[0] / 2, rel=0.1)
     np.testing.assert_array_equal(whole.mask, half.mask)
@@ -59,11 +66,27 @@ def test_a_slip_turns_and_stretches_about_the_middle_of_the_face() -> None:
     assert np.abs(slip.sources(middle + 1) - middle - 1).max() > 0.01
 
 
-def test_a_mix_is_exact_at_both_ends_and_never_wraps() -> None:
-    outer = np.full((1, 3, 3), 250, np.uint8)
-    inner = np.full((1, 3, 3), 400, np.float32)
-    mixed = mix(outer, inner, np.array([[0.0, 0.01, 1.0]], np.float32))
-    assert mixed[0, :, 0].tolist() == [250, 252, 255]
+def test_a_mix_is_exact_at_both_ends_and_bytes_never_wrap() -> None:
+    below, above = (np.full((1, 3, 3), level, np.float32) for level in (250.4, 400))
+    mixed = mix(below, above, np.array([[0.0, 0.01, 1.0]], np.float32))
+    assert mixed[0, 0, 0] == below[0, 0, 0]
+    assert rounded(mixed)[0, :, 0].tolist() == [250, 252, 255]
+    assert rounded(-mixed).max() == 0
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0])
+def test_a_forged_face_is_as_often_sharper_as_softer(ratio: float, make_material) -> None:
+    """Warps, redrawing and mixing blur; if that stayed, a detector would learn no more than blur."""
+    material = make_material(frames=1, scale=26.0)
+    settings = replace(STILL, ratios=(ratio,))
+    gains = []
+    for seed in range(24):
+        forgery = blended(material, settings, seed)
+        inside = forgery.mask[0] > 0.9
+        forged, own = (detail(frames[0])[inside].std() for frames in (forgery.frames, material.frames))
+        gains.append(forged / own)
+    assert 0.25 < np.mean(np.array(gains) > 1) < 0.75
+    assert 0.85 < np.median(gains) < 1.15
 
 
 @pytest.mark.parametrize(("rows", "columns"), [((2, 5), (1, 4)), ((0, 8), (0, 9)), ((7, 8), (8, 9))])

@@ -10,7 +10,9 @@ from aura_model.augment.generator import (
     generated_picture,
 )
 
-CLEAR = RoundTripSettings(side=(1, 1), latent=(1.5, 1.5), detail=(1, 1), forget=(0, 0), unevenness=(0, 0), sharpen=0)
+CLEAR = RoundTripSettings(
+    side=(1, 1), latent=(1.5, 1.5), detail=(1, 1), forget=(0, 0), unevenness=(0, 0), sharpness=None
+)
 
 
 def noise(side: int = 64, level: float = 128, deviation: float = 3) -> np.ndarray:
@@ -41,6 +43,11 @@ def test_uneven_enlarging_leaves_peaks_in_the_spectrum() -> None:
 
 def test_a_small_latent_picture_loses_detail() -> None:
     assert trip(replace(CLEAR, detail=(0.2, 0.2), latent=(3, 3)))(noise()).std() < 0.6 * noise().std()
+
+
+def test_what_was_lost_in_sharpness_is_made_up_for() -> None:
+    kept = trip(replace(CLEAR, detail=(0.2, 0.2), latent=(3, 3), sharpness=0.0))(noise())
+    assert kept.std() == pytest.approx(noise().std(), rel=0.3)
 
 
 @pytest.mark.parametrize("shape", [(1, 1, 3), (7, 200, 3), (65, 33, 3)])

@@ -16,26 +16,30 @@ def picture(seed: int = 0, deviation: float = 12.0) -> np.ndarray:
 
 
 def test_a_plain_look_leaves_a_picture() -> None:
-    np.testing.assert_allclose(plain_look().paint(picture(), EVERYWHERE, 1.0), picture(), atol=1e-3)
+    np.testing.assert_allclose(plain_look().paint(picture(), picture(), EVERYWHERE, 1.0), picture(), atol=1e-3)
 
 
 def test_brightness_is_one_more_gain() -> None:
-    np.testing.assert_allclose(plain_look().paint(picture(), EVERYWHERE, 1.1), picture() * 1.1, rtol=1e-5)
+    np.testing.assert_allclose(plain_look().paint(picture(), picture(), EVERYWHERE, 1.1), picture() * 1.1, rtol=1e-5)
 
 
 def test_a_look_paints_every_picture_alike() -> None:
     look = draw_look(np.random.default_rng(0), SETTINGS)
-    np.testing.assert_array_equal(look.paint(picture(), EVERYWHERE, 1.0), look.paint(picture(), EVERYWHERE, 1.0))
+    np.testing.assert_array_equal(
+        look.paint(picture(), picture(), EVERYWHERE, 1.0), look.paint(picture(), picture(), EVERYWHERE, 1.0)
+    )
 
 
 def test_looks_of_no_strength_are_plain() -> None:
-    look = draw_look(np.random.default_rng(0), LookSettings(0, 0, 0, 0, 0, 0, 0, 0))
-    np.testing.assert_allclose(look.paint(picture(), EVERYWHERE, 1.0), picture(), atol=1e-2)
+    look = draw_look(np.random.default_rng(0), LookSettings(0, 0, 0, 0, 0, 0, 0, 0, sharpness=None))
+    np.testing.assert_allclose(look.paint(picture(), picture(), EVERYWHERE, 1.0), picture(), atol=1e-2)
 
 
 def test_looks_are_moderate_and_lie_on_both_sides() -> None:
     changes = [
-        (draw_look(np.random.default_rng(seed), SETTINGS).paint(picture(), EVERYWHERE, 1.0) - picture()).mean()
+        (
+            draw_look(np.random.default_rng(seed), SETTINGS).paint(picture(), picture(), EVERYWHERE, 1.0) - picture()
+        ).mean()
         for seed in range(60)
     ]
     assert np.abs(changes).max() < 60
@@ -45,8 +49,39 @@ def test_looks_are_moderate_and_lie_on_both_sides() -> None:
 
 def test_textures_replace_textures_only() -> None:
     look = draw_look(np.random.default_rng(1), SETTINGS).textured(lambda image: image * 0)
-    assert look.paint(picture(), EVERYWHERE, 1.0).std() < picture().std()
+    assert look.paint(picture(), picture(), EVERYWHERE, 1.0).std() < picture().std()
     assert len(look.textures) == 1
+
+
+def test_a_harmonised_look_has_the_colours_of_what_it_lies_over() -> None:
+    look = draw_look(np.random.default_rng(0), LookSettings(shading=0, harmony=1.0))
+    over = picture(1) * 0.6 + np.array([40, 10, 0], np.float32)
+    found = look.paint(picture(), over, EVERYWHERE, 1.0)
+    before, after = (np.abs(image.mean((0, 1)) - over.mean((0, 1))).max() for image in (picture(), found))
+    assert after < 0.7 * before
+
+
+@pytest.mark.parametrize("ratio", [0.5, 1.0, 1.5])
+@pytest.mark.parametrize("weight", [None, EVERYWHERE])
+def test_sharpness_is_that_of_the_model_times_the_ratio(ratio: float, weight) -> None:
+    def sharpness(image: np.ndarray) -> float:
+        return float((image - cv2.GaussianBlur(image, (0, 0), looks.DETAIL))[..., 1].std())
+
+    soft = cv2.GaussianBlur(picture(), (0, 0), 0.5)
+    found = looks.match_sharpness(soft, picture(), weight, ratio)
+    assert sharpness(found) == pytest.approx(ratio * sharpness(picture()), rel=0.2)
+    np.testing.assert_allclose(found.mean(), soft.mean(), atol=0.5)
+
+
+def test_a_flat_picture_stays_flat_whatever_the_sharpness() -> None:
+    flat = np.full((20, 20, 3), 90, np.float32)
+    np.testing.assert_allclose(looks.match_sharpness(flat, picture()[:20, :20], None, 2.0), flat, atol=1e-3)
+
+
+def test_sharpness_is_drawn_above_one_as_often_as_below() -> None:
+    drawn = [looks.draw_sharpness(np.random.default_rng(seed), 0.35) for seed in range(200)]
+    assert 0.4 < np.mean(np.array(drawn) > 1) < 0.6
+    assert looks.draw_sharpness(np.random.default_rng(0), None) is None
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
