@@ -142,8 +142,9 @@ class IngressMetrics:
             self._seconds.observe(seconds, tags=STAGE_SECONDS.tags("total"))
 
     def ready(self, ready: bool) -> None:
-        """Whether this ingress is ready now."""
+        """Whether this ingress is ready now. Ray drops a gauge that it is not told for 20 s: the other is told again."""
         self._ready.set(float(ready), tags={})
+        self._in_flight.set(self._working, tags={})
 
     def _work(self, change: int) -> None:
         self._working += change

@@ -32,6 +32,11 @@ class Recorder:
         assert value > 0
         self.record(value, tags)
 
+    def changes(self) -> list[float]:
+        """The values of a metric without a label, without those that were told again."""
+        told = self.series[()]
+        return [value for at, value in enumerate(told) if at == 0 or value != told[at - 1]]
+
     def totals(self) -> dict[str, float]:
         return {"".join(label): sum(values) for label, values in self.series.items()}
 

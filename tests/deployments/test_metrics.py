@@ -107,10 +107,10 @@ async def test_requests_in_flight_come_and_go(recorded: dict[str, Recorder], bac
     async with client_of(make_config(), backend) as client:
         first = asyncio.create_task(upload(client))
         await begun.wait()
-        assert recorded["aura_in_flight"].series[()] == [1]
+        assert recorded["aura_in_flight"].changes() == [0, 1]
         go.set()
         await first
-        assert recorded["aura_in_flight"].series[()] == [1, 0]
+        assert recorded["aura_in_flight"].changes() == [0, 1, 0]
 
 
 @pytest.mark.parametrize("end", ["error", "defect", "cancel", "deadline", "refused form"])
@@ -125,7 +125,7 @@ async def test_nothing_stays_in_flight(recorded: dict[str, Recorder], backend: F
             await begun.wait()
             asking.cancel()
         await asyncio.wait([asking])
-    assert recorded["aura_in_flight"].series[()] == [1, 0]
+    assert recorded["aura_in_flight"].changes() == [0, 1, 0]
     expected = {"error": "corrupt_video", "defect": "internal", "cancel": "cancelled", "deadline": "deadline_exceeded"}
     assert recorded["aura_requests_total"].totals() == {expected.get(end, "invalid_request"): 1}
 
@@ -140,7 +140,17 @@ async def test_the_sum_of_several_is_right(recorded: dict[str, Recorder], backen
     backend.answer = answer
     async with client_of(make_config(serving={"max_in_flight": 3}), backend) as client:
         await asyncio.gather(*(upload(client) for _ in range(3)))
-    assert recorded["aura_in_flight"].series[()] == [1, 2, 3, 2, 1, 0]
+    assert recorded["aura_in_flight"].changes() == [0, 1, 2, 3, 2, 1, 0]
+
+
+async def test_gauges_are_told_again_at_each_poll(recorded: dict[str, Recorder]) -> None:
+    """Ray drops a gauge that is not told for a while, also where a long request has not ended."""
+    ingress = IngressMetrics()
+    with ingress.working():
+        for _ in range(3):
+            ingress.ready(True)
+    assert recorded["aura_in_flight"].series[()] == [1, 1, 1, 1, 0]
+    assert recorded["aura_ready"].series[()] == [1, 1, 1]
 
 
 async def test_those_that_are_turned_away_do_not_flatter_the_latency(
@@ -169,8 +179,8 @@ async def test_a_service_without_a_model_turns_away(recorded: dict[str, Recorder
 
 async def test_ready_is_told_and_taken_back(recorded: dict[str, Recorder], backend: FakeBackend) -> None:
     async with client_of(make_config(), backend):
-        assert recorded["aura_ready"].series[()] == [1]
-    assert recorded["aura_ready"].series[()][-1] == 0
+        assert recorded["aura_ready"].changes() == [1]
+    assert recorded["aura_ready"].changes() == [1, 0]
 
 
 @pytest.mark.parametrize(("size", "expected"), [(0, {}), (5, {"": 5}), (70_000, {"": 70_000})])

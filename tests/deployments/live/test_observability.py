@@ -75,7 +75,7 @@ def test_metrics_are_exported_under_the_documented_names(live: Live) -> None:
     ask(live, REQUESTS)
     expected = {"aura_requests_total", "aura_stage_seconds_bucket", "aura_in_flight", "aura_ready", "aura_model_info"}
     until(lambda: expected <= exported().keys(), seconds=30)
-    until(lambda: sum(value for _, value in exported()["aura_in_flight"]) == 0, seconds=30)
+    until(lambda: {value for _, value in exported()["aura_in_flight"]} == {0.0}, seconds=30)
     series = exported()
     assert {re.sub("_(bucket|count|sum)$", "", name) for name in series} <= {metric.name for metric in METRICS}
     assert {value for _, value in series["aura_ready"]} == {1.0}
