@@ -18,7 +18,7 @@ import sysconfig
 import time
 import venv
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -181,7 +181,14 @@ def measure(server: Server, content: bytes, clients: int, requests: int) -> Roun
 
 def processor_seconds(server: Server) -> dict[str, float]:
     """What the parts of a server have used so far; processes that have ended do not count."""
-    return {part: sum(sum(one.cpu_times()[:2]) for one in processes) for part, processes in server.parts().items()}
+    return {part: sum(map(seconds_of, processes)) for part, processes in server.parts().items()}
+
+
+def seconds_of(process: psutil.Process) -> float:
+    """What one process has used; 0 where it has ended meanwhile."""
+    with suppress(psutil.Error):
+        return float(sum(process.cpu_times()[:2]))
+    return 0.0
 
 
 def accept(replies: list[Reply]) -> list[Reply]:
