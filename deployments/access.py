@@ -1,8 +1,7 @@
 """Who may ask for predictions, and how often."""
 
 import os
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -37,7 +36,6 @@ class Access:
         serving: ServingConfig,
         open_to_others: bool,
         environment: Mapping[str, str] = os.environ,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         """Read the keys.
 
@@ -45,17 +43,16 @@ class Access:
             serving: the settings.
             open_to_others: whether others than this machine can connect; True where that is not known.
             environment: holds `AURA_API_KEYS`.
-            clock: seconds, for the limit of the rate.
 
         Raises:
             ConfigError: keys are required and there are none, or one is bad.
         """
         self._ring = KeyRing(environment, serving.keys_file)
-        self._required = open_to_others if serving.require_key is None else serving.require_key
-        if self._required and not self.names:
+        required = open_to_others if serving.require_key is None else serving.require_key
+        if required and not self.names:
             raise ConfigError(_NO_KEYS)
         self.enforced = serving.require_key is not False and bool(self.names)
-        self._rates = Rates(serving.requests_per_minute, clock) if serving.requests_per_minute else None
+        self._rates = Rates(serving.requests_per_minute) if serving.requests_per_minute else None
         self.warning = None if self.enforced else _OFF if serving.require_key is False else _NOT_NEEDED
         """What the operator should be told at the start."""
 
