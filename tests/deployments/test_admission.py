@@ -120,6 +120,17 @@ async def test_too_many_slow_ones_keep_their_places() -> None:
         assert await refuses(admission)
 
 
+@pytest.mark.usefixtures("at_once")
+async def test_slow_ones_count_as_slow_until_they_have_arrived() -> None:
+    admission = Admission(1)
+    for _ in range(SLOW_PER_PLACE + 1):
+        async with admission.place() as slow:
+            await turn()
+            assert not await refuses(admission)
+            await slow.arrived()
+            assert await refuses(admission)
+
+
 class SlowBody:
     """A form that ends when it is told to."""
 
