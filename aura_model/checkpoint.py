@@ -198,7 +198,7 @@ def _not_an_archive(file: BinaryIO) -> CheckpointError:
     try:
         with warnings.catch_warnings(action="ignore"):  # of odd escapes in its texts
             deque(islice(pickletools.genops(file), MOST_OPCODES), maxlen=0)  # lists the instructions, executes none
-    except ValueError:
+    except (ValueError, MemoryError):  # the latter for a text that claims to be longer than any
         return CheckpointError("checkpoint_damaged", "the file is empty or not a checkpoint at all")
     return CheckpointError("checkpoint_foreign", "a pickle or an old torch file, which could run code; refused")
 

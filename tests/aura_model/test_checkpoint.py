@@ -232,8 +232,9 @@ def test_a_folder_is_no_file(tmp_path: Path) -> None:
         np.random.default_rng(0).bytes(5000),
         b"PK\x03\x04" + np.random.default_rng(1).bytes(5000),
         pickle.dumps({"a": list(range(1000))})[:-100],
+        b"\x8e" + (1 << 62).to_bytes(8, "little") + b"x",
     ],
-    ids=["empty", "text", "lfs", "html", "zeros", "random", "zip magic", "half a pickle"],
+    ids=["empty", "text", "lfs", "html", "zeros", "random", "zip magic", "half a pickle", "a long text"],
 )
 def test_what_is_no_checkpoint_is_damaged(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "a.pth").write_bytes(content)
