@@ -19,6 +19,8 @@ from deployments.messages import Backend, ModelStatus
 POLL_SECONDS = 1.0
 ANSWER_SECONDS = 5.0
 """A stage that does not answer within this time is asked again; what it said last still holds for a while."""
+SETTLE_SECONDS = 5.0
+"""A new ingress waits so long for the other parts before it takes requests, health requests among them."""
 STALE_SECONDS = 10.0
 """An answer older than this no longer counts."""
 
@@ -91,6 +93,7 @@ class Monitor:
         self._tell = tell
         self._was_ready = False
         self._is_stopping = False
+        self._heard = asyncio.Event()
         self._build = build_info()
         starting = ModelStatus(
             state="loading",
@@ -103,9 +106,15 @@ class Monitor:
 
     @asynccontextmanager
     async def polling(self) -> AsyncIterator[None]:
-        """Poll while the block runs; after it the service is not ready."""
+        """Poll while the block runs; after it the service is not ready.
+
+        The block begins when every part has answered, or after a while without that: an ingress gets requests from then
+        on, and one that comes into a running service knows it by then.
+        """
         task = asyncio.create_task(self._poll_forever())
         try:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(self._heard.wait(), SETTLE_SECONDS)
             yield
         finally:
             task.cancel()
@@ -123,6 +132,8 @@ class Monitor:
             get_logger(__name__).bind(error=type(error).__name__).debug("a part of the service did not answer")
         else:
             self._answer = Answer(status, self._clock())
+            if status.reason != "starting":
+                self._heard.set()
         self._note()
 
     def status(self) -> ModelStatus:

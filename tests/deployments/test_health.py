@@ -236,3 +236,32 @@ def test_the_build_names_the_libraries_that_open_media() -> None:
     assert all(re.match(r"\d+\.\d+", text) for text in build.values())
     assert build["pyav"] == version("av")
     assert build["ffmpeg"] in av.ffmpeg_version_info
+
+
+async def test_an_ingress_takes_no_request_before_it_knows_the_others(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A rolling update puts a new one among those that serve."""
+    monkeypatch.setattr("deployments.health.POLL_SECONDS", 0.0)
+    backend.current = replace(READY, state="loading", reason="starting", detail="The decoders are loading.")
+    monitor = Monitor(backend, None)
+    polling = monitor.polling()
+    entering = asyncio.create_task(polling.__aenter__())
+    await backend.heard.wait()
+    done, _ = await asyncio.wait([entering], timeout=0.05)
+    assert not done
+    backend.current = READY
+    await entering
+    assert monitor.is_ready()
+    await polling.__aexit__(None, None, None)
+
+
+async def test_an_ingress_does_not_wait_for_ever_for_the_others(
+    backend: FakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the service starts it says at least that it is alive."""
+    monkeypatch.setattr("deployments.health.SETTLE_SECONDS", 0.01)
+    backend.current = replace(READY, state="loading", reason="starting", detail="The decoders are loading.")
+    async with client_of(make_config(), backend) as client:
+        assert (await client.get("/health/live")).status_code == 200
+        assert (await client.get("/health/ready")).json()["reason"] == "starting"

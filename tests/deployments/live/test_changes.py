@@ -45,16 +45,18 @@ def test_a_bad_model_changes_nothing(live: Live, name: str) -> None:
     until(lambda: all(live.health()["update_failed"] is None for _ in range(4)))
 
 
-def test_fewer_replicas_lose_nothing(live: Live) -> None:
-    with live.load(clients=2) as load:
-        live.deploy(detectors=1)
-        until(lambda: len(live.pids("Detector")) == 1)
-    assert load.lost == {}
-
-
 def test_a_rolling_update_loses_nothing(live: Live) -> None:
     before = replicas(live)
     with live.load(clients=2) as load:
         live.deploy(settings={"seed": 3})
         until(lambda: all(not live.pids(stage) & before[stage] for stage in STAGES), seconds=120)
     assert load.lost == {}
+
+
+def test_fewer_replicas_lose_nothing(live: Live) -> None:
+    with live.load(clients=2) as load:
+        live.deploy(detectors=1)
+        until(lambda: len(live.pids("Detector")) == 1)
+    assert load.lost == {}
+    live.deploy(detectors=2)
+    until(lambda: len(live.pids("Detector")) == 2)
