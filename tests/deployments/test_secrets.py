@@ -4,6 +4,7 @@ import logging
 import re
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -15,7 +16,7 @@ from aura_model.errors import ConfigError, MediaError
 from aura_model.logging import QUIET, ROUTED, setup_logging
 from aura_model.redaction import API_KEYS
 from deployments.problems import ServiceError
-from tests.deployments.conftest import FakeBackend, client_of, make_config
+from tests.deployments.conftest import READY, FakeBackend, client_of, make_config
 
 OWN_KEY = "c4nary-own-key-0123456789"
 CANARIES = {
@@ -176,12 +177,18 @@ async def test_what_libraries_log(backend: FakeBackend, name: str, canary: str, 
         log.error("failed", exc_info=ValueError(canary))
 
 
-@pytest.mark.parametrize("canary", [text for name, text in CANARIES.items() if "URL" in name])
-async def test_the_settings(backend: FakeBackend, canary: str, said: list[str]) -> None:
-    config = make_config(inference={"checkpoint": canary})
-    backend.heard.clear()
-    async with client_of(config, backend) as client:
-        said += [text_of(await client.get(path)) for path in ("/health", "/health/ready", "/openapi.json", "/docs")]
+@pytest.mark.parametrize("state", ["ready", "failed"])
+@pytest.mark.parametrize("canary", [text for name, text in CANARIES.items() if "://" in text])
+async def test_a_checkpoint_that_is_named_by_a_url(
+    backend: FakeBackend, canary: str, state: Any, said: list[str]
+) -> None:
+    path = str(Path(canary))
+    detail = f"There is no file {path}."
+    backend.current = replace(READY, state=state, checkpoint_path=path, reason="checkpoint_missing", detail=detail)
+    async with client_of(make_config(inference={"checkpoint": canary}), backend) as client:
+        bodies = [await client.get(path) for path in ("/health", "/health/ready", "/v2/models/aura", "/openapi.json")]
+        said += map(text_of, bodies)
+    assert re.search(r'"checkpoint_path":"(https|postgresql):/', bodies[1].text)
 
 
 def test_the_text_of_an_error_about_keys(said: list[str], tmp_path: Path) -> None:
