@@ -142,7 +142,7 @@ class IngressMetrics:
             self._seconds.observe(seconds, tags=STAGE_SECONDS.tags("total"))
 
     def ready(self, ready: bool) -> None:
-        """Whether this ingress is ready now. Ray drops a gauge that it is not told for 20 s: the other is told again."""
+        """Whether this ingress is ready now. Ray drops a gauge after 20 s of silence: the other is told again."""
         self._ready.set(float(ready), tags={})
         self._in_flight.set(self._working, tags={})
 
