@@ -1,5 +1,9 @@
 """Sessions of ONNX Runtime."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 from retinaface.weights import WEIGHTS
 
@@ -18,3 +22,20 @@ def test_a_model_is_read_from_a_file_too(tmp_path):
     path = tmp_path / "model.onnx"
     path.write_bytes(WEIGHTS)
     assert [item.name for item in cpu_session(path, 1).get_inputs()] == ["input"]
+
+
+def test_nothing_is_reported_to_the_makers_of_onnx_runtime():
+    """Its official builds report over the network from their import on; the variable must be there before."""
+    script = """
+import os, sys
+seen = []
+def note(event, arguments):
+    if event == "import" and arguments[0] == "onnxruntime":
+        seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))
+sys.addaudithook(note)
+import aura_model.onnx
+print(seen[0])
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    run = subprocess.run([sys.executable, "-c", script], env=environment, capture_output=True, text=True, check=True)
+    assert run.stdout == "1\n"
