@@ -6,7 +6,7 @@ from typing import Any
 
 # The official builds report to their maker over the network, from the import on; only this keeps them quiet.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime  # noqa: E402
+import onnxruntime
 
 
 def cpu_session(model: bytes | Path, threads: int) -> Any:
