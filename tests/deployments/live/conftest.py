@@ -74,6 +74,7 @@ class Live:
     def __init__(self, url: str, folder: Path) -> None:
         self.url = url
         self.folder = folder
+        self._settings: dict[str, Any] = {}
         self.deploy()
 
     def deploy(
@@ -82,10 +83,11 @@ class Live:
         """Submit a configuration, as `serve run` and `serve deploy` do, and wait until it runs.
 
         Args:
-            settings: laid over those of this folder; a change is a rolling update.
+            settings: laid over those of this folder, and kept by later calls; a change is a rolling update.
             detectors: how many there are.
             checkpoint: for the `user_config` of the detector; None leaves that out.
         """
+        self._settings |= dict(settings or {})
         detector: dict[str, Any] = {"name": "Detector", "num_replicas": detectors}
         if checkpoint:
             detector["user_config"] = {"checkpoint": str(checkpoint)}
@@ -99,7 +101,7 @@ class Live:
                 "ingress_replicas": 2,
                 "cropper_replicas": 2,
                 "detector_replicas": 2,
-                "settings": SETTINGS | first | dict(settings or {}),
+                "settings": SETTINGS | first | self._settings,
             },
             "deployments": [detector],
         }
