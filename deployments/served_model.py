@@ -10,7 +10,9 @@ from deployments.loading import Loaded
 
 
 def load(config: Config) -> Loaded:
-    """Load the configured model and run it once on a clip with both modalities, so that the first request is no slower.
+    """Load the configured model and run it once on a full batch of clips with both modalities.
+
+    So the first request is no slower than the next, and the process has its largest size from the start.
 
     Raises:
         CheckpointError: the checkpoint is missing, damaged or foreign.
@@ -19,5 +21,5 @@ def load(config: Config) -> Loaded:
     torch.set_num_threads(config.inference.threads or max(1, available_cpus() // 2))
     scorer = load_scorer(config)
     loaded = scorer.loaded
-    scorer.score([blank_clip(loaded.config)])
+    scorer.score([blank_clip(loaded.config)] * loaded.config.inference.batch_clips)
     return Loaded(scorer.score, loaded.info, loaded.config, scorer.device)

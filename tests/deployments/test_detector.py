@@ -315,6 +315,6 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     loaded = served_model.load(config)
     assert counts == [expected]
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert loaded.score.__self__.scored == 1
+    assert loaded.score.__self__.scored == config.inference.batch_clips
     (score,) = loaded.score([blank_clip(config)])
     assert None not in (score.video, score.audio)
