@@ -147,8 +147,11 @@ def service_of(fault: Fault) -> Iterator[Service]:
     """A service of its own for a fault, ready."""
     environment = {"PYTHONPATH": os.pathsep.join([str(POISON), str(HERE), str(HERE.parent)])}
     if fault.in_serve_run:
-        with serve_run(environment, fault.args) as service:
+        with serve_run(environment, fault.args) as (service, process):
             yield service
+            if not fault.ends_by:
+                process.send_signal(signal.SIGINT)
+            process.wait(120)
         return
     with ray_serve(cpus=CPUS, environment=environment) as service:
         deploy(fault.args, {})
@@ -157,8 +160,10 @@ def service_of(fault: Fault) -> Iterator[Service]:
 
 
 @contextmanager
-def serve_run(environment: Mapping[str, str], args: Mapping[str, Any]) -> Iterator[Service]:
-    """`serve run` in a process of its own."""
+def serve_run(
+    environment: Mapping[str, str], args: Mapping[str, Any]
+) -> Iterator[tuple[Service, "subprocess.Popen[bytes]"]]:
+    """`serve run` in a process of its own, which somebody else ends."""
     with tempfile.TemporaryDirectory(prefix="aura-") as temp:
         port, path = free_port(), Path(temp) / "serve.yaml"
         options = {"host": "127.0.0.1", "port": port}
@@ -168,10 +173,7 @@ def serve_run(environment: Mapping[str, str], args: Mapping[str, Any]) -> Iterat
         with subprocess.Popen(command, env=os.environ | ENVIRONMENT | dict(environment), cwd=HERE) as process:
             service = Service(port, Path(temp))
             service.wait_until_ready()
-            yield service
-            if process.poll() is None:
-                process.send_signal(signal.SIGINT)
-            process.wait(120)
+            yield service, process
 
 
 def end_everything() -> None:
