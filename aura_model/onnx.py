@@ -4,10 +4,6 @@ import os
 from pathlib import Path
 from typing import Any
 
-# The official builds report to their maker over the network, from the import on; only this keeps them quiet.
-os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
-import onnxruntime
-
 
 def cpu_session(model: bytes | Path, threads: int) -> Any:
     """Open a model, raw or in a file, for the CPU.
@@ -15,6 +11,10 @@ def cpu_session(model: bytes | Path, threads: int) -> Any:
     `threads` bounds the threads inside one operator. Waiting threads sleep instead of spinning, so that several
     processes can share a machine.
     """
+    # The official builds report to their maker over the network, from the import on; only this keeps them quiet.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    import onnxruntime
+
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1

@@ -28,12 +28,15 @@ def test_nothing_is_reported_to_the_makers_of_onnx_runtime():
     """Its official builds report over the network from their import on; the variable must be there before."""
     script = """
 import os, sys
+from contextlib import suppress
 seen = []
 def note(event, arguments):
     if event == "import" and arguments[0] == "onnxruntime":
         seen.append(os.environ.get("ORT_DISABLE_TELEMETRY"))
 sys.addaudithook(note)
-import aura_model.onnx
+from aura_model.onnx import cpu_session
+with suppress(Exception):
+    cpu_session(b"no model", 1)
 print(seen[0])
 """
     environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}

@@ -299,7 +299,8 @@ async def test_a_host_that_does_not_shake_hands(monkeypatch: pytest.MonkeyPatch)
 
 
 async def test_only_silenced_loggers_ever_name_what_is_secret(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.DEBUG)
+    for name in (None, *QUIET):
+        caplog.set_level(logging.DEBUG, logger=name)
     async with serving(sized(VIDEO)) as target, serving(moved(target.url)) as server:
         await download(server.url, local({"max_redirects": 1}))
         await refusal(local(), moved(target.url))

@@ -178,4 +178,4 @@ async def test_a_defect_outside_predictions_is_logged_with_the_id(
 def test_the_versions_are_logged_at_the_start(records: list[dict[str, Any]]) -> None:
     build_api(make_config(), FakeBackend(), open_to_others=False)
     (line,) = [record for record in records if "versions" in record]
-    assert line["versions"] == build_info()
+    assert dict(line["versions"]) == build_info().model_dump()

@@ -6,9 +6,9 @@ import tempfile
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from aura_model.checkpoint import save_checkpoint
 from aura_model.config import load_config
 from aura_model.model import MultimodalModel
 
+SERVICES = pytest.StashKey[ExitStack]()
 ROOT = Path(__file__).parents[3]
 MEDIA = ROOT / "tests" / "media"
 STAGES = ("Ingress", "FaceCropper", "Detector")
@@ -188,9 +189,23 @@ def _command(process: psutil.Process) -> str:
 
 
 @pytest.fixture(scope="session")
-def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Live]:
-    """The service, ready."""
-    folder = tmp_path_factory.mktemp("live")
+def live(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Live:
+    """The service, ready, until the last test of this folder."""
+    services = request.config.stash.setdefault(SERVICES, ExitStack())
+    return services.enter_context(running(tmp_path_factory.mktemp("live")))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown(item: pytest.Item, nextitem: pytest.Item | None) -> Generator[None]:
+    """Other folders have clusters of their own, and a process has room for one."""
+    yield
+    if nextitem is None or nextitem.path.parent != item.path.parent:
+        item.config.stash.get(SERVICES, ExitStack()).close()
+
+
+@contextmanager
+def running(folder: Path) -> Iterator[Live]:
+    """The service while the block runs."""
     checkpoint(folder, "best.pth", side=64, seed=1)
     sockets = str(Path(tempfile.gettempdir()) / "ray")  # the path of a socket must be short
     path = os.pathsep.join([str(Path(__file__).with_name("poison")), str(ROOT), os.environ.get("PYTHONPATH", "")])
