@@ -113,7 +113,7 @@ def transcode(frames: Frames, encoding: Encoding) -> Frames:
         size = (encoding.width, encoding.height)
         sized = each(frames, lambda frame: cv2.resize(frame, size, interpolation=encoding.kernel))
     led = np.concatenate([_lead(sized, encoding.lead), sized])
-    decoded = list(_decode(_encode(led, encoding), CODECS[encoding.name].decoder))
+    decoded = list(decode(_encode(led, encoding), CODECS[encoding.name].decoder))
     if len(decoded) != len(led):
         raise ValueError(f"{len(led)} frames were coded as {encoding.name}, {len(decoded)} came back")
     return np.stack(decoded[encoding.lead :])[:, : encoding.height, : encoding.width]
@@ -147,13 +147,14 @@ def _encode(frames: Frames, encoding: Encoding) -> "list[Packet[VideoStream]]":
     encoder = _encoder(encoding)
     packets: list[Packet[VideoStream]] = []
     for time, frame in enumerate(frames):
-        packets += encoder.encode(_picture(frame, time))
+        bottom, right = (_padding(side) for side in frame.shape[:2])
+        packets += encoder.encode(to_picture(frame, time, bottom, right))
     return packets + encoder.encode(None)
 
 
 def _encoder(encoding: Encoding) -> VideoCodecContext:
     codec, rate = CODECS[encoding.name], Fraction(encoding.rate).limit_denominator(RATE_DENOMINATOR)
-    encoder = _context(codec.encoder, "w")
+    encoder = open_codec(codec.encoder, "w")
     encoder.height, encoder.width = (side + _padding(side) for side in (encoding.height, encoding.width))
     encoder.pix_fmt, encoder.framerate, encoder.time_base = "yuv420p", rate, 1 / rate
     encoder.gop_size = encoding.group
@@ -162,7 +163,8 @@ def _encoder(encoding: Encoding) -> VideoCodecContext:
     return encoder
 
 
-def _context(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:
+def open_codec(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:
+    """An encoder or a decoder of video, in one thread."""
     context = CodecContext.create(name, mode)
     if not isinstance(context, VideoCodecContext):
         raise TypeError(f"{name} is no video codec")
@@ -170,8 +172,8 @@ def _context(name: str, mode: Literal["r", "w"]) -> VideoCodecContext:
     return context
 
 
-def _picture(frame: Frames, time: int) -> av.VideoFrame:
-    bottom, right = (_padding(side) for side in frame.shape[:2])
+def to_picture(frame: Frames, time: int, bottom: int, right: int) -> av.VideoFrame:
+    """`[H, W, 3]` as an encoder takes it, 4:2:0, with so many more rows and columns that repeat the last one."""
     padded = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
     planes = np.asarray(cv2.cvtColor(padded, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
     picture = av.VideoFrame.from_ndarray(planes, format="yuv420p")
@@ -184,8 +186,9 @@ def _padding(side: int) -> int:
     return max(LEAST_SIDE - side, side % 2)
 
 
-def _decode(packets: "list[Packet[VideoStream]]", name: str) -> Iterator[Frames]:
-    decoder = _context(name, "r")
+def decode(packets: "list[Packet[VideoStream]]", name: str) -> Iterator[Frames]:
+    """The pictures of a whole stream, by the decoder of this name, each `[H, W, 3]`."""
+    decoder = open_codec(name, "r")
     for packet in (*packets, None):
         for frame in decoder.decode(packet):
             yield np.asarray(cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)

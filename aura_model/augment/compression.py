@@ -4,20 +4,15 @@ Shapes: T frames, H rows, W columns. The same bytes come out on every machine wi
 encoders run in one thread, and colours are converted in integers.
 """
 
-from collections.abc import Iterator
 from fractions import Fraction
 
-import av
 import cv2
 import numpy as np
-from av.codec.context import CodecContext
 from av.packet import Packet
 from av.video.stream import VideoStream
 
+from aura_model.augment.codec import RATE_DENOMINATOR, decode, open_codec, to_picture
 from aura_model.augment.video import Frames, each
-
-LARGEST_RATE_DENOMINATOR = 1001
-"""Frame rates such as 30000/1001 are kept exactly."""
 
 
 def jpeg(frames: Frames, quality: int) -> Frames:
@@ -40,7 +35,7 @@ def h264(frames: Frames, crf: float, rate: float) -> Frames:
         ValueError: another number of frames came back than went in.
     """
     height, width = frames.shape[1:3]
-    decoded = list(_decode(_encode(frames, crf, Fraction(rate).limit_denominator(LARGEST_RATE_DENOMINATOR))))
+    decoded = list(decode(_encode(frames, crf, Fraction(rate).limit_denominator(RATE_DENOMINATOR)), "h264"))
     if len(decoded) != len(frames):
         raise ValueError(f"{len(frames)} frames were coded as H.264, {len(decoded)} came back")
     return np.stack(decoded)[:, :height, :width]
@@ -52,27 +47,10 @@ def _jpeg_frame(frame: Frames, quality: int) -> Frames:
 
 
 def _encode(frames: Frames, crf: float, rate: Fraction) -> "list[Packet[VideoStream]]":
-    encoder = CodecContext.create("libx264", "w")
-    encoder.height, encoder.width = (side + side % 2 for side in frames.shape[1:3])
+    encoder = open_codec("libx264", "w")
+    bottom, right = (side % 2 for side in frames.shape[1:3])
+    encoder.height, encoder.width = frames.shape[1] + bottom, frames.shape[2] + right
     encoder.pix_fmt, encoder.framerate, encoder.time_base = "yuv420p", rate, 1 / rate
-    encoder.thread_count = 1
     encoder.options = {"preset": "ultrafast", "crf": f"{crf:.2f}"}
-    packets = [packet for time, frame in enumerate(frames) for packet in encoder.encode(_to_yuv(frame, time))]
-    return packets + encoder.encode(None)
-
-
-def _decode(packets: "list[Packet[VideoStream]]") -> Iterator[Frames]:
-    decoder = CodecContext.create("h264", "r")
-    decoder.thread_count = 1
-    for packet in (*packets, None):
-        for frame in decoder.decode(packet):
-            yield np.asarray(cv2.cvtColor(frame.to_ndarray(), cv2.COLOR_YUV2RGB_I420), dtype=np.uint8)
-
-
-def _to_yuv(frame: Frames, time: int) -> av.VideoFrame:
-    bottom, right = (side % 2 for side in frame.shape[:2])
-    even = cv2.copyMakeBorder(frame, 0, bottom, 0, right, cv2.BORDER_REPLICATE)
-    planes = np.asarray(cv2.cvtColor(even, cv2.COLOR_RGB2YUV_I420), dtype=np.uint8)
-    converted = av.VideoFrame.from_ndarray(planes, format="yuv420p")
-    converted.pts = time
-    return converted
+    pictures = (to_picture(frame, time, bottom, right) for time, frame in enumerate(frames))
+    return [packet for picture in pictures for packet in encoder.encode(picture)] + encoder.encode(None)

@@ -120,8 +120,8 @@ def test_the_same_bytes_come_out_in_every_process() -> None:
 
 
 def test_lost_frames_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    decode = compression._decode
-    monkeypatch.setattr(compression, "_decode", lambda packets: list(decode(packets))[1:])
+    decode = compression.decode
+    monkeypatch.setattr(compression, "decode", lambda packets, name: list(decode(packets, name))[1:])
     with pytest.raises(ValueError, match=r"6 frames were coded as H\.264, 5 came back"):
         h264(moving(), 28, 8)
 
