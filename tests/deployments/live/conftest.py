@@ -19,7 +19,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import load_config
@@ -53,8 +53,8 @@ SETTINGS = {
 }
 
 
-def until(condition: Callable[[], bool], seconds: float = 60.0) -> None:
-    """Wait for something that comes by itself."""
+def until(condition: Callable[[], bool], seconds: float = 150.0) -> None:
+    """Wait for something that comes by itself, however busy the machine is."""
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited in vain"
@@ -107,7 +107,8 @@ class Live:
             "deployments": [detector],
         }
         config = ServeDeploySchema.model_validate({"applications": [application]})
-        _get_global_client().deploy_apps(config, _blocking=True)
+        _get_global_client().deploy_apps(config)  # Ray's own wait gives up after a minute
+        until(lambda: serve.status().applications["aura"].status == ApplicationStatus.RUNNING)
         self.until_ready()
 
     def until_ready(self) -> None:

@@ -8,7 +8,7 @@ from live import Service
 
 from tests.deployments.live.conftest import Live
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 REFUSED = [case for case in CASES if not case.is_stubborn and not case.mib]
 
 

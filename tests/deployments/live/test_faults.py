@@ -11,7 +11,7 @@ import pytest
 from tests.deployments.live.conftest import IN_FLIGHT, MEDIA, Live, until
 from tests.deployments.live.poison.sitecustomize import MARK
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 
 @pytest.mark.parametrize("stage", ["Detector", "FaceCropper"])

@@ -16,7 +16,7 @@ from ray._private.worker import global_worker
 from deployments.metrics import METRICS
 from tests.deployments.live.conftest import MEDIA, Live, until
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 REQUESTS = int(os.environ.get("AURA_TEST_REQUESTS", "60"))
 STAGES = {"cropped": "deployments.face_cropper", "scored": "deployments.detector", "inference": "deployments.predictor"}

@@ -10,7 +10,7 @@ from soak import Run, hostile_files, places_are_free, send_all
 
 from tests.deployments.live.conftest import IN_FLIGHT, STAGES, Live
 
-pytestmark = [pytest.mark.cluster, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 SECONDS = 8.0
 RATE = 5.0
 
