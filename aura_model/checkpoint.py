@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from aura_model.atomic import replacing
 from aura_model.calibration import Calibration
-from aura_model.config import Config
+from aura_model.config import BOXED, Config
 from aura_model.errors import CheckpointError
 from aura_model.plain import to_plain
 
@@ -45,6 +45,10 @@ REQUIRED = (
 """Keys that every checkpoint has; the last two may hold None."""
 OPTIONAL = ("operating_points", "training_state_dict")
 """Keys that may be missing or hold None, besides the calibration."""
+NOT_IN_THE_BOX = (
+    "; this copy of the package holds no weights: set inference.checkpoint to a file of yours, "
+    "or to null for an untrained model"
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,7 +109,7 @@ def save_checkpoint(
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
     }
-    _write(path, to_plain(content, keep=(Tensor,)))
+    write_content(path, to_plain(content, keep=(Tensor,)))
 
 
 def strip_training(source: Path, target: Path) -> None:
@@ -114,22 +118,34 @@ def strip_training(source: Path, target: Path) -> None:
     Raises:
         CheckpointError: see `read_checkpoint`.
     """
-    checkpoint = read_checkpoint(source)
+    write_content(target, served_content(read_checkpoint(source)))
+
+
+def served_content(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All that a file of this checkpoint holds, without what only a resume needs."""
     content = {key: getattr(checkpoint, key) for key in (*REQUIRED, "operating_points")}
     content |= {"optimizer_state_dict": None, "scheduler_state_dict": None, "training_state_dict": None}
     content |= {"calibration": checkpoint.calibration.model_dump() if checkpoint.calibration else None}
-    _write(target, content | {"format": FORMAT, "format_version": FORMAT_VERSION})
+    return content | {"format": FORMAT, "format_version": FORMAT_VERSION}
 
 
-def _write(path: Path, content: Mapping[str, Any]) -> None:
+def write_content(path: Path, content: Mapping[str, Any], most_bytes: int | None = None) -> None:
+    """Write the content of a checkpoint file, whole or not at all, after reading it back as `read_checkpoint` would.
+
+    Raises:
+        CheckpointError: checkpoint_too_large: the file would have more than `most_bytes`.
+    """
     with replacing(path, TEMPORARY) as file:
         torch.save(content, file)
+        if most_bytes is not None and (size := file.tell()) > most_bytes:
+            detail = f"{path} would have {size:,} bytes; at most {most_bytes:,} are allowed"
+            raise CheckpointError("checkpoint_too_large", detail)
         file.seek(0)
         torch.load(file, map_location="cpu", weights_only=True)
 
 
 def read_checkpoint(path: Path) -> Checkpoint:
-    """Read a checkpoint; nothing in the file is executed.
+    """Read a checkpoint; nothing in the file is executed. Weights that were stored as float16 come as float32.
 
     Raises:
         CheckpointError: checkpoint_missing: no such file, or not readable; checkpoint_damaged: empty, cut short,
@@ -143,7 +159,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
             content = _load(file)
         return _checked(path, content, digest)
     except OSError as error:
-        raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}") from None
+        advice = NOT_IN_THE_BOX if path == BOXED else ""
+        raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}{advice}") from None
     except CheckpointError as error:
         raise CheckpointError(error.code, f"{path}: {error.detail}") from error.__cause__
 
@@ -216,8 +233,13 @@ def _checked(path: Path, content: object, digest: str) -> Checkpoint:
     except ValidationError:
         raise CheckpointError("checkpoint_foreign", "its calibration is not a scale above zero and a bias") from None
     fields = {key: content[key] for key in REQUIRED}
+    fields["model_state_dict"] = {name: _widened(value) for name, value in fields["model_state_dict"].items()}
     fields |= {key: content.get(key) for key in OPTIONAL}
     return Checkpoint(path, **fields, calibration=calibration, sha256=digest)
+
+
+def _widened(value: Tensor) -> Tensor:
+    return value.float() if value.dtype == torch.float16 else value
 
 
 def _is_well_formed(content: Mapping[str, Any]) -> bool:

@@ -27,6 +27,8 @@ from aura_model.errors import ConfigError
 from aura_model.hosts import read_entry
 
 DEFAULTS = Path(__file__).with_name("config.yaml")
+BOXED = DEFAULTS.parent / "weights" / "default.pth"
+"""The checkpoint that comes with the package."""
 ENV_PREFIX = "AURA_"
 
 # Bounded, unlike `repr`, which would expand an alias bomb.
@@ -45,6 +47,8 @@ Temporal = Literal["avg_pool", "temporal_conv", "transformer"]
 Fusion = Literal["concat", "attention", "cross_modal"]
 Sampling = Literal["random", "uniform", "start_at"]
 Device = Literal["auto", "cpu", "cuda"]
+CheckpointChoice = Literal["default"] | Path | None
+"""Which model answers: the one in the package, a file's, or for null an untrained one that is drawn from the seed."""
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -279,11 +283,16 @@ class ModelConfig(Section):
 class InferenceConfig(Section):
     """`inference`: which model answers, where, and when it abstains."""
 
-    checkpoint: Path | None
+    checkpoint: CheckpointChoice
     device: Device
     batch_clips: PositiveInt
     threads: PositiveInt | None
     uncertain_band: tuple[Probability, Probability]
+
+    @property
+    def checkpoint_file(self) -> Path | None:
+        """The file that `checkpoint` names; None: the model is untrained."""
+        return BOXED if self.checkpoint == "default" else self.checkpoint
 
     @model_validator(mode="after")
     def _ordered(self) -> "InferenceConfig":

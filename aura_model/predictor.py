@@ -104,4 +104,4 @@ def load_scorer(config: Config) -> "Scorer":
     from aura_model.scoring import Scorer
 
     device = config.inference.device
-    return Scorer(load_for_inference(config.inference.checkpoint, config, device), device)
+    return Scorer(load_for_inference(config.inference.checkpoint_file, config, device), device)

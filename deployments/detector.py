@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from ray import serve
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config
+from aura_model.config import CheckpointChoice, Config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import get_logger, setup_logging
 from aura_model.scores import ClipScore
@@ -34,8 +33,8 @@ class UserConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    checkpoint: Path | None
-    """The file to serve; null: the model in the package."""
+    checkpoint: CheckpointChoice
+    """As `inference.checkpoint`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,7 +75,9 @@ class Detector:
         try:
             checkpoint = UserConfig.model_validate(user_config).checkpoint
         except ValidationError as error:
-            detail = f"the Detector's user_config must be {{checkpoint: PATH or null}}: {error.errors()[0]['msg']}"
+            detail = (
+                f"the Detector's user_config must be {{checkpoint: PATH, default or null}}: {error.errors()[0]['msg']}"
+            )
             self._model.choose(Candidate(None, partial(_refuse, detail)))
         else:
             self._model.choose(_candidate(self._config, checkpoint))
@@ -138,9 +139,9 @@ class Detector:
         return results
 
 
-def _candidate(config: Config, checkpoint: Path | None) -> Candidate:
+def _candidate(config: Config, checkpoint: CheckpointChoice) -> Candidate:
     inference = config.inference.model_copy(update={"checkpoint": checkpoint})
-    return Candidate(checkpoint, partial(_load, config.model_copy(update={"inference": inference})))
+    return Candidate(inference.checkpoint_file, partial(_load, config.model_copy(update={"inference": inference})))
 
 
 def _load(config: Config) -> Loaded:

@@ -36,7 +36,7 @@ class Ready(BaseModel):
 
     status: Literal["ready", "not_ready"] = "ready"
     model_loaded: bool
-    checkpoint_path: str | None = Field(description="The configured checkpoint; null: the model in the package.")
+    checkpoint_path: str | None = Field(description="The checkpoint's file; null: none, the model is untrained.")
 
 
 class NotReady(Ready):
@@ -52,7 +52,7 @@ class Health(BaseModel):
 
     status: Literal["healthy"] = "healthy"
     model_loaded: bool
-    checkpoint_exists: bool = Field(description="Whether the configured checkpoint is there; false: none is.")
+    checkpoint_exists: bool = Field(description="Whether the checkpoint's file is there; false: none is.")
     ready: bool
     model_version: str | None = None
     device: str | None = Field(default=None, description="Where the model computes: cpu or cuda.")

@@ -97,7 +97,7 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
     """
     access = Access(config.serving, open_to_others)
     metrics = IngressMetrics()
-    monitor = Monitor(backend, config.inference.checkpoint, tell=metrics.ready)
+    monitor = Monitor(backend, config.inference.checkpoint_file, tell=metrics.ready)
     predictor = Predictor(config, backend, monitor, access, metrics, open_to_others=open_to_others)
 
     @asynccontextmanager

@@ -40,7 +40,7 @@ class Candidate:
     """A model to load."""
 
     checkpoint: Path | None
-    """The file; None: the model in the package."""
+    """The file; None: none, the model is untrained."""
     load: Callable[[], Loaded]
 
 

@@ -177,7 +177,7 @@ def _read_model(config: Config) -> "tuple[CheckpointFacts, ModelFacts]":
     from aura_model.device import resolve_device
     from training.prediction.model_facts import read_model_facts
 
-    path = config.inference.checkpoint
+    path = config.inference.checkpoint_file
     if path is None:
         raise ConfigError("inference.checkpoint is null: name the checkpoint to evaluate")
     checkpoint = describe_checkpoint(path)

@@ -18,6 +18,7 @@ import pytest
 import torch
 from torch import nn
 
+from aura_model import checkpoint
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import OPTIONAL, REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint, strip_training
 from aura_model.config import Config, load_config
@@ -212,6 +213,15 @@ def test_the_wrapper_of_distributed_training_is_taken_off(tmp_path: Path) -> Non
 
 def test_a_missing_file(tmp_path: Path) -> None:
     assert code_of(tmp_path / "no.pth") == "checkpoint_missing"
+
+
+def test_a_package_without_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(checkpoint, "BOXED", tmp_path / "default.pth")
+    with pytest.raises(CheckpointError, match=r"checkpoint_missing: .*default\.pth.*null for an untrained model"):
+        read_checkpoint(tmp_path / "default.pth")
+    with pytest.raises(CheckpointError) as caught:
+        read_checkpoint(tmp_path / "mine.pth")
+    assert "untrained" not in caught.value.detail
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:

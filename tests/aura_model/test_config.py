@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from aura_model.config import DEFAULTS, Config, LoggingConfig, load_config, parse_config, read_yaml
+from aura_model.config import BOXED, DEFAULTS, Config, LoggingConfig, load_config, parse_config, read_yaml
 from aura_model.errors import ConfigError
 
 TREE: dict[str, Any] = yaml.safe_load(DEFAULTS.read_text())
@@ -131,6 +131,7 @@ def test_the_last_override_wins() -> None:
         ("AURA_LOGGING__JSON", "false", ("logging", "json"), False),
         ("AURA_INFERENCE__CHECKPOINT", "a b/c=d.pth", ("inference", "checkpoint"), Path("a b/c=d.pth")),
         ("AURA_INFERENCE__CHECKPOINT", "null", ("inference", "checkpoint"), None),
+        ("AURA_INFERENCE__CHECKPOINT", "default", ("inference", "checkpoint"), "default"),
         ("AURA_INFERENCE__UNCERTAIN_BAND", "[0.1, 0.2]", ("inference", "uncertain_band"), (0.1, 0.2)),
         ("AURA_TRAINING__LEARNING_RATE", "1e-4", ("training", "learning_rate"), 1e-4),
         ("AURA_DATASET__MANIFEST", "", ("dataset", "manifest"), None),
@@ -462,3 +463,17 @@ json_values = st.recursive(
 @given(keys, json_values)
 def test_any_settings_are_taken_or_refused(key: str, value: object) -> None:
     tried(settings=nest(tuple(key.split(".")), value), env={})
+
+
+@pytest.mark.parametrize(
+    ("named", "file"),
+    [
+        ("null", None),
+        ("default", BOXED),
+        ("./default", Path("default")),
+        ("models/best.pth", Path("models/best.pth")),
+    ],
+)
+def test_which_file_a_checkpoint_is(named: str, file: Path | None) -> None:
+    """A file that happens to be called `default` is named as a path."""
+    assert load_config(env={}, overrides=[f"inference.checkpoint={named}"]).inference.checkpoint_file == file

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from aura_model.clips import Clip, Clips, blank_clip
-from aura_model.config import Config
+from aura_model.config import BOXED, Config
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model
@@ -235,6 +235,15 @@ async def test_the_user_config_names_another_model(
     assert scored.model is new.info
     reloaded(detector, {"checkpoint": None})
     assert (await detector.status()).model is INFO
+
+
+async def test_the_user_config_may_name_the_model_in_the_package(
+    detector: Detector, models: dict[str | None, Loaded], loaded: Loaded
+) -> None:
+    new = models["default"] = replace(loaded, info=INFO.model_copy(update={"version": "boxed"}))
+    reloaded(detector, {"checkpoint": "default"})
+    status = await detector.status()
+    assert (status.state, status.checkpoint_path, status.model) == ("ready", str(BOXED), new.info)
 
 
 async def test_a_replica_that_starts_with_a_user_config_never_serves_another_model(

@@ -1,6 +1,7 @@
 """What the driver must know of the model that will score, without keeping it."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from aura_model.analysis import ModelInfo
 from aura_model.config import Config
@@ -13,7 +14,7 @@ class ModelFacts:
     info: ModelInfo
     config: Config
     """The configuration asked for, with those parts of the checkpoint's own that its weights were trained with: clips
-    must be cut like this. The checkpoint's path is absolute, since actors work in another folder."""
+    must be cut like this. A checkpoint's path is absolute, since actors work in another folder."""
 
 
 def read_model_facts(config: Config) -> ModelFacts:
@@ -25,7 +26,8 @@ def read_model_facts(config: Config) -> ModelFacts:
     """
     from aura_model.model import load_for_inference  # torch takes seconds
 
-    checkpoint = config.inference.checkpoint and config.inference.checkpoint.resolve()
-    inference = config.inference.model_copy(update={"checkpoint": checkpoint})
-    loaded = load_for_inference(checkpoint, config, "cpu")
+    named = config.inference.checkpoint
+    chosen = named.resolve() if isinstance(named, Path) else named  # each node has the package's own in its own place
+    inference = config.inference.model_copy(update={"checkpoint": chosen})
+    loaded = load_for_inference(inference.checkpoint_file, config, "cpu")
     return ModelFacts(loaded.info, loaded.config.model_copy(update={"inference": inference}))

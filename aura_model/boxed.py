@@ -1,0 +1,79 @@
+"""The form of a checkpoint that travels in the package: weights and what goes with them, small, without places."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aura_model.checkpoint import read_checkpoint, served_content, write_content
+from aura_model.config import parse_config
+
+MOST_BYTES = 20_000_000
+"""Of a boxed file: each version of it stays in the history of the repository for good."""
+
+
+@dataclass(frozen=True)
+class Boxed:
+    """What became of an export."""
+
+    bytes: int
+    sha256: str
+    rounded: float
+    """The largest change of a weight, as a share of the largest weight of its tensor; 0 where all are kept."""
+
+
+def box(source: Path, target: Path, *, half: bool = False) -> Boxed:
+    """Write the checkpoint `source` to `target` as it goes into the package.
+
+    It has no training state, and of its configuration no places (absolute paths and URIs), which get their defaults.
+
+    Args:
+        source: a checkpoint of a run.
+        target: the file to write; whole or not at all.
+        half: store kernels and matrices as float16. Vectors stay as they are: biases and the figures of batch
+            normalisations are few, and running variances go beyond float16. So does a tensor that does not fit.
+
+    Raises:
+        CheckpointError: see `read_checkpoint`; checkpoint_too_large: more than `MOST_BYTES` would be written.
+    """
+    checkpoint = read_checkpoint(source)
+    weights = checkpoint.model_state_dict
+    stored = {name: _halved(value) if half else value for name, value in weights.items()}
+    content = served_content(checkpoint)
+    content |= {"model_state_dict": stored, "config": without_places(checkpoint.config, parse_config().plain())}
+    write_content(target, content, MOST_BYTES)
+    rounded = max((_change(weights[name], value) for name, value in stored.items()), default=0.0)
+    return Boxed(target.stat().st_size, read_checkpoint(target).sha256, rounded)
+
+
+def without_places(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration with the default of each setting that names a place of its machine."""
+    return {key: _without_place(value, defaults.get(key)) for key, value in tree.items()}
+
+
+def _without_place(value: Any, default: Any) -> Any:
+    if isinstance(value, Mapping):
+        return without_places(value, default if isinstance(default, Mapping) else {})
+    texts = value if isinstance(value, list) else [value]
+    return default if any(isinstance(text, str) and _is_place(text) for text in texts) else value
+
+
+def _is_place(text: str) -> bool:
+    return text.startswith(("/", "~")) or ".." in Path(text).parts or "://" in text
+
+
+def _halved(value: Tensor) -> Tensor:
+    if value.ndim < 2 or not value.is_floating_point():
+        return value
+    half = value.half()
+    return half if bool(torch.isfinite(half).all()) else value
+
+
+def _change(value: Tensor, stored: Tensor) -> float:
+    if value.dtype == stored.dtype or not value.numel():
+        return 0.0
+    largest = value.abs().max().clamp_min(torch.finfo(value.dtype).tiny)
+    return float((stored.to(value.dtype) - value).abs().max() / largest)

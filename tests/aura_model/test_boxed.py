@@ -1,0 +1,177 @@
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from aura_model import boxed
+from aura_model.boxed import box, without_places
+from aura_model.calibration import Calibration
+from aura_model.checkpoint import read_checkpoint, save_checkpoint
+from aura_model.config import Config, load_config, parse_config
+from aura_model.errors import CheckpointError
+from aura_model.model import MultimodalModel, load_for_inference
+
+MakeConfig = Callable[..., Config]
+POINTS = {"balanced": {"low": 0.3, "high": 0.7, "fpr": 0.05}}
+
+
+def run_checkpoint(path: Path, config: Config, change: Callable[[nn.Module], None] = lambda model: None) -> Path:
+    """As a run writes one, with all that a resume needs."""
+    torch.manual_seed(1)
+    model = MultimodalModel(config.model)
+    change(model)
+    optimizer = torch.optim.AdamW(model.parameters())
+    sum(value.sum() for value in model.parameters()).backward()
+    optimizer.step()
+    save_checkpoint(
+        path,
+        model,
+        config,
+        7,
+        {"auc": 0.9},
+        optimizer=optimizer,
+        operating_points=POINTS,
+        calibration=Calibration(scale=1.5, bias=-0.2),
+        training_state={"rng": torch.arange(4)},
+    )
+    return path
+
+
+def raw(path: Path) -> dict[str, Any]:
+    return dict(torch.load(path, weights_only=True))
+
+
+@pytest.mark.parametrize("half", [False, True])
+def test_a_boxed_file_keeps_the_answers_and_drops_the_training(
+    half: bool, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    source, target = run_checkpoint(tmp_path / "a.pth", tiny_config()), tmp_path / "weights" / "default.pth"
+    box(source, target, half=half)
+    found = read_checkpoint(target)
+    assert (found.epoch, found.metrics, found.operating_points) == (7, {"auc": 0.9}, POINTS)
+    assert found.calibration == Calibration(scale=1.5, bias=-0.2)
+    assert (found.optimizer_state_dict, found.training_state_dict) == (None, None)
+    assert target.stat().st_size < source.stat().st_size / 2
+
+
+@pytest.mark.parametrize(("half", "tolerance"), [(False, 0.0), (True, 2e-3)])
+def test_the_model_of_a_boxed_file_gives_the_same_logits(
+    half: bool, tolerance: float, tiny_config: MakeConfig, tmp_path: Path
+) -> None:
+    config = tiny_config()
+    source, target = run_checkpoint(tmp_path / "a.pth", config), tmp_path / "b.pth"
+    box(source, target, half=half)
+    first, second = (load_for_inference(path, config, "cpu").model for path in (source, target))
+    assert {value.dtype for value in second.parameters()} == {torch.float32}
+    video, audio = torch.rand(2, 3, 3, 64, 64), torch.randn(2, 32, 38)
+    torch.testing.assert_close(second(video, audio), first(video, audio), rtol=0, atol=tolerance)
+
+
+def test_half_shrinks_kernels_and_leaves_the_rest(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source = run_checkpoint(tmp_path / "a.pth", tiny_config())
+    box(source, tmp_path / "b.pth", half=True)
+    before, stored = read_checkpoint(source).model_state_dict, raw(tmp_path / "b.pth")["model_state_dict"]
+    for name, value in before.items():
+        is_kernel = value.ndim > 1
+        assert stored[name].dtype == (torch.float16 if is_kernel else value.dtype)
+        if not is_kernel:
+            assert torch.equal(stored[name], value)
+    counters = [name for name in before if name.endswith("num_batches_tracked")]
+    assert counters
+    assert all(stored[name].dtype == torch.int64 for name in counters)
+
+
+def test_figures_beyond_float16_survive(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    """A running variance, and a kernel with one value that float16 lacks."""
+
+    def grow(model: nn.Module) -> None:
+        norm = next(module for module in model.modules() if isinstance(module, nn.BatchNorm2d))
+        assert norm.running_var is not None
+        norm.running_var.fill_(1e6)
+        nn.init.constant_(model.get_submodule("head").get_parameter("weight"), 7e4)
+
+    source = run_checkpoint(tmp_path / "a.pth", tiny_config(), grow)
+    box(source, tmp_path / "b.pth", half=True)
+    before, after = (read_checkpoint(path).model_state_dict for path in (source, tmp_path / "b.pth"))
+    assert raw(tmp_path / "b.pth")["model_state_dict"]["head.weight"].dtype == torch.float32
+    assert torch.equal(after["head.weight"], before["head.weight"])
+    variances = [name for name in before if name.endswith("running_var")]
+    assert max(float(after[name].max()) for name in variances) == 1e6
+
+
+def test_the_change_of_the_weights_is_told(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source = run_checkpoint(tmp_path / "a.pth", tiny_config())
+    whole, half = (box(source, tmp_path / f"{half}.pth", half=half) for half in (False, True))
+    assert whole.rounded == 0
+    assert 1e-5 < half.rounded < 2**-11  # float16 has 11 digits
+    assert half.bytes == (tmp_path / "True.pth").stat().st_size < whole.bytes
+    assert half.sha256 == read_checkpoint(tmp_path / "True.pth").sha256
+
+
+def test_too_large_a_file_is_refused_and_the_old_one_stays(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source, target = run_checkpoint(tmp_path / "a.pth", tiny_config()), tmp_path / "b.pth"
+    target.write_bytes(b"old")
+    monkeypatch.setattr(boxed, "MOST_BYTES", 1000)
+    with pytest.raises(CheckpointError, match=r"checkpoint_too_large: .*b\.pth would have .* at most 1,000 "):
+        box(source, target)
+    assert target.read_bytes() == b"old"
+    assert {path.name for path in tmp_path.iterdir()} == {"a.pth", "b.pth"}
+
+
+def test_what_is_no_checkpoint_is_not_boxed(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match="checkpoint_missing"):
+        box(tmp_path / "gone.pth", tmp_path / "b.pth")
+    assert not (tmp_path / "b.pth").exists()
+
+
+def test_no_place_of_the_machine_travels_along(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    config = tiny_config(
+        f"dataset.data_root={tmp_path}/faces",
+        "dataset.manifest=../list.csv",
+        "dataset.preprocessing.store=s3://bucket/store",
+        "training.output=~/runs",
+        "training.tracking.mlflow=sqlite:////home/me/runs.db",
+        f"inference.checkpoint={tmp_path}/old.pth",
+        "training.epochs=3",
+        "seed=5",
+    )
+    target = tmp_path / "b.pth"
+    box(run_checkpoint(tmp_path / "a.pth", config), target)
+    plain, defaults = read_checkpoint(target).config, parse_config().plain()
+    assert plain["dataset"]["data_root"] == defaults["dataset"]["data_root"]
+    assert plain["dataset"]["manifest"] is None
+    assert plain["dataset"]["preprocessing"] == defaults["dataset"]["preprocessing"]
+    assert plain["training"] == defaults["training"] | {"epochs": 3}
+    assert plain["inference"] == defaults["inference"]
+    assert (plain["seed"], plain["model"]) == (5, config.plain()["model"])
+    for place in (str(tmp_path), "bucket", "/home/me"):
+        assert place.encode() not in target.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("tree", "expected"),
+    [
+        ({"a": "data/faces"}, {"a": "data/faces"}),
+        ({"a": "/data/faces"}, {"a": 1}),
+        ({"b": {"c": "file:///x", "d": "cpu"}}, {"b": {"c": 2, "d": "cpu"}}),
+        ({"b": {"new": "/x"}}, {"b": {"new": None}}),
+        ({"e": {"f": {"g": "~/x"}}}, {"e": {"f": {"g": None}}}),
+        ({"a": ["x", "/y"]}, {"a": 1}),
+        ({"a": [0.1, "x"], "b": None}, {"a": [0.1, "x"], "b": None}),
+    ],
+)
+def test_places(tree: Mapping[str, Any], expected: dict[str, Any]) -> None:
+    assert without_places(tree, {"a": 1, "b": {"c": 2}}) == expected
+
+
+def test_the_full_model_fits_the_box(tmp_path: Path) -> None:
+    """What the package may carry, with the default backbone."""
+    config = load_config(env={}, overrides=["model.video.pretrained=false"])
+    source = run_checkpoint(tmp_path / "a.pth", config)
+    assert box(source, tmp_path / "whole.pth").bytes < boxed.MOST_BYTES
+    assert box(source, tmp_path / "half.pth", half=True).bytes < 0.6 * boxed.MOST_BYTES

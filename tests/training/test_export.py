@@ -1,0 +1,62 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from aura_model import boxed
+from aura_model.checkpoint import read_checkpoint, save_checkpoint
+from aura_model.config import Config
+from aura_model.model import MultimodalModel
+from training.export import EXIT_REFUSED, main
+
+
+@pytest.fixture(scope="module")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory, make_config: Callable[..., Config]) -> Path:
+    path = tmp_path_factory.mktemp("run") / "best.pth"
+    save_checkpoint(path, MultimodalModel(make_config().model), make_config(), 4, {"auc": 0.9})
+    return path
+
+
+def test_it_writes_the_file_and_tells_its_digest(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(checkpoint), str(tmp_path / "default.pth")]) == 0
+    said = capsys.readouterr().out
+    assert read_checkpoint(tmp_path / "default.pth").sha256 in said
+    assert f"{(tmp_path / 'default.pth').stat().st_size:,} bytes" in said
+    assert "largest change" not in said
+
+
+def test_half_is_smaller_and_tells_what_it_changed(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main([str(checkpoint), str(tmp_path / "whole.pth")]) == 0
+    assert main([str(checkpoint), str(tmp_path / "half.pth"), "--half"]) == 0
+    assert "the largest change of a weight is" in capsys.readouterr().out
+    assert (tmp_path / "half.pth").stat().st_size < 0.8 * (tmp_path / "whole.pth").stat().st_size
+
+
+@pytest.mark.parametrize(("source", "said"), [("gone.pth", "No such file"), ("text.pth", "not a checkpoint")])
+def test_what_is_no_checkpoint_is_refused(
+    source: str, said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "text.pth").write_text("text")
+    assert main([str(tmp_path / source), str(tmp_path / "b.pth")]) == EXIT_REFUSED
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "b.pth").exists()
+
+
+def test_too_large_a_file_is_refused(
+    checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(boxed, "MOST_BYTES", 10)
+    assert main([str(checkpoint), str(tmp_path / "b.pth")]) == EXIT_REFUSED
+    assert "at most 10 are allowed" in capsys.readouterr().err
+
+
+def test_a_place_that_cannot_be_written_is_refused(
+    checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").touch()
+    assert main([str(checkpoint), str(tmp_path / "file" / "b.pth")]) == EXIT_REFUSED
+    assert "cannot write" in capsys.readouterr().err

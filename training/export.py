@@ -1,0 +1,56 @@
+"""`python training/export.py CHECKPOINT OUTPUT`: a run's checkpoint in the form that the package carries."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+
+from aura_model.errors import CheckpointError
+
+EXIT_REFUSED = 2
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line's surface."""
+    options = argparse.ArgumentParser(
+        prog="python training/export.py",
+        description="Write a checkpoint as aura_model/weights/default.pth is: no state of training, no places of the "
+        "machine that trained it, at most 20 MB.",
+        epilog="Exit status: 0 written, 2 refused: the checkpoint, its size or the place of the output.",
+    )
+    options.add_argument(
+        "checkpoint", type=Path, metavar="CHECKPOINT", help="such as checkpoints/multimodal_best_0.9312.pth"
+    )
+    options.add_argument("output", type=Path, metavar="OUTPUT", help="such as aura_model/weights/default.pth")
+    options.add_argument("--half", action="store_true", help="store kernels and matrices as float16")
+    return options
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status."""
+    arguments = parser().parse_args(argv)
+    from aura_model.boxed import box  # torch takes seconds
+
+    try:
+        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half)
+    except CheckpointError as error:
+        return _refuse(error.detail)
+    except OSError as error:
+        return _refuse(f"cannot write {arguments.output}: {error.strerror}")
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(f"{escape(str(arguments.output))}: {boxed.bytes:,} bytes, SHA-256 {boxed.sha256}")
+    if arguments.half:
+        console.print(f"the largest change of a weight is {boxed.rounded:.1e} of the largest one of its tensor")
+    return 0
+
+
+def _refuse(said: str) -> int:
+    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
+    return EXIT_REFUSED
+
+
+if __name__ == "__main__":
+    sys.exit(main())
