@@ -1,6 +1,9 @@
 """What the model says of one clip; without torch, so that every process can hold it."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+import numpy.typing as npt
 
 
 @dataclass(frozen=True)
@@ -13,3 +16,10 @@ class ClipScore:
     """By the pictures alone; None where the clip has none."""
     audio: float | None
     """By the sound alone; None where the clip has none."""
+    heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
+    """[T, h, w] the probability, 0..1, that each place of each crop was forged; None where the clip has no pictures or the
+    model no map."""
+
+    def without_heatmap(self) -> "ClipScore":
+        """The same numbers without the map: small enough to pass around."""
+        return replace(self, heatmap=None)

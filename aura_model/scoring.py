@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
@@ -43,11 +45,12 @@ class Scorer:
                 batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask
             )
         return [
-            ClipScore(fake=self._calibrated(fake), video=video, audio=audio)
-            for fake, video, audio in zip(
+            ClipScore(fake=self._calibrated(fake), video=video, audio=audio, heatmap=heatmap)
+            for fake, video, audio, heatmap in zip(
                 log_odds(output.logits),
                 _known(output.video_logits, batch.video_mask),
                 _known(output.audio_logits, batch.audio_mask),
+                _heatmaps(output.heatmap, clips),
                 strict=True,
             )
         ]
@@ -68,3 +71,12 @@ def _known(logits: Tensor | None, mask: Tensor) -> list[float | None]:
     if logits is None:
         return [None] * len(mask)
     return [odds if known else None for odds, known in zip(log_odds(logits), mask.tolist(), strict=True)]
+
+
+def _heatmaps(odds: Tensor | None, clips: Sequence[Clip]) -> list[npt.NDArray[np.float32] | None]:
+    """Log-odds [B, T, h, w] to the probabilities of each clip's own frames; those that only fill the window go."""
+    if odds is None:
+        return [None] * len(clips)
+    maps = odds.float().sigmoid().cpu().numpy()
+    frames = [clip.frames for clip in clips]
+    return [None if own is None else one[: len(own)].copy() for one, own in zip(maps, frames, strict=True)]

@@ -4,7 +4,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -12,7 +14,7 @@ from aura_model.batch import to_batch
 from aura_model.calibration import Calibration
 from aura_model.clips import Clip
 from aura_model.config import Config, load_config
-from aura_model.model import LoadedModel, load_for_inference
+from aura_model.model import LoadedModel, ModelOutput, load_for_inference
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer, log_odds
 
@@ -100,6 +102,49 @@ def test_calibration_moves_the_answer_and_leaves_its_parts(loaded: LoadedModel, 
     for before, after in zip(plain, calibrated, strict=True):
         assert after.fake == pytest.approx(3.0 * before.fake - 1.0)
         assert (after.video, after.audio) == (before.video, before.audio)
+
+
+def test_a_map_of_probabilities_for_each_of_the_clips_own_frames(loaded: LoadedModel, make_clip: MakeClip) -> None:
+    """A short clip fills the window of the model by repeating its last frame; there is no map of the filler."""
+    window = loaded.config.dataset.video.temporal_window
+    clips = [make_clip(0, frames=count) for count in (window, 1, window - 1)]
+    batch = to_batch(clips, loaded.config)
+    odds = loaded.model.forward_full(batch.video, batch.audio, audio_mask=batch.audio_mask).heatmap
+    assert odds is not None
+    for score, clip, expected in zip(Scorer(loaded, "cpu").score(clips), clips, odds.sigmoid(), strict=True):
+        assert clip.frames is not None
+        assert score.heatmap is not None
+        assert score.heatmap.dtype == np.float32
+        assert score.heatmap == pytest.approx(expected[: len(clip.frames)].numpy(), abs=1e-5)
+
+
+def test_a_clip_without_pictures_has_no_map(loaded: LoadedModel, clips: list[Clip]) -> None:
+    assert [score.heatmap is not None for score in Scorer(loaded, "cpu").score(clips)] == [video for video, _ in KINDS]
+
+
+def test_a_model_without_a_grid_gives_no_maps(
+    loaded: LoadedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forward = loaded.model.forward_full
+
+    def without(*args: Any, **masks: Any) -> ModelOutput:
+        return replace(forward(*args, **masks), heatmap=None)
+
+    monkeypatch.setattr(loaded.model, "forward_full", without)
+    assert [score.heatmap for score in Scorer(loaded, "cpu").score(clips)] == [None] * len(clips)
+
+
+def test_maps_do_not_keep_their_batch_in_memory(loaded: LoadedModel, clips: list[Clip]) -> None:
+    maps = [score.heatmap for score in Scorer(loaded, "cpu").score(clips)]
+    assert all(one.base is None for one in maps if one is not None)
+
+
+def test_a_score_without_its_map_is_the_same_score(loaded: LoadedModel, clips: list[Clip]) -> None:
+    score = Scorer(loaded, "cpu").score(clips[:1])[0]
+    bare = score.without_heatmap()
+    assert bare.heatmap is None
+    assert bare == score
+    assert score.heatmap is not None
 
 
 def test_a_clip_with_nothing_in_it_is_an_error(loaded: LoadedModel, clips: list[Clip], make_clip: MakeClip) -> None:
