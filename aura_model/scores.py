@@ -17,8 +17,8 @@ class ClipScore:
     audio: float | None
     """By the sound alone; None where the clip has none."""
     heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
-    """[T, h, w] the probability, 0..1, that each place of each crop was forged; None where the clip has no pictures or the
-    model no map."""
+    """[T, h, w] the probability, 0..1, that each place of each crop was forged; None where the clip has no pictures, or
+    the model no map."""
 
     def without_heatmap(self) -> "ClipScore":
         """The same numbers without the map: small enough to pass around."""
