@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import struct
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from retinaface import detect_faces
 from silero_vad import get_speech_timestamps, load_silero_vad
 
 MEDIA = Path(__file__).parent / "media"
-NOT_MEDIA = {"README.md", "LICENSES.md", "make.py"}
+NOT_MEDIA = {"README.md", "LICENSES.md", "make.py", "self_made_fake.json"}
 MAX_BYTES = 3_000_000
 VAD_RATE = 16_000
 H264 = ("h264", 400, 300)
@@ -25,6 +26,7 @@ H264 = ("h264", 400, 300)
 # name -> (video codec, width, height), frames, sound codec, seconds (None: the container does not say)
 DECODABLE = {
     "talking_face.mp4": (H264, 100, "aac", 4.0),
+    "self_made_fake.mp4": (H264, 100, "aac", 4.0),
     "talking_face_b.mp4": (H264, 100, "aac", 4.0),
     "two_faces.mp4": (("h264", 800, 300), 75, None, 3.0),
     "no_face.mp4": (H264, 50, None, 2.0),
@@ -59,6 +61,7 @@ BROKEN = {
 
 ONE_FACE = [
     "talking_face.mp4",
+    "self_made_fake.mp4",
     "talking_face_b.mp4",
     "video_only.mp4",
     "rotated.mp4",
@@ -74,6 +77,7 @@ ONE_FACE = [
 ]
 SPEECH = [
     "talking_face.mp4",
+    "self_made_fake.mp4",
     "talking_face_b.mp4",
     "no_face_speech.mp4",
     "audio_only.m4a",
@@ -223,6 +227,25 @@ def test_no_duration_has_neither_duration_nor_cues() -> None:
     cues = b"\x1c\x53\xbb\x6b"
     assert cues in (MEDIA / "vp9.webm").read_bytes()
     assert cues not in (MEDIA / "no_duration.webm").read_bytes()
+
+
+def test_the_self_made_fake_is_forged_where_its_truth_says() -> None:
+    """Elsewhere it is the talking face, coded likewise: what differs there is the codec's rounding."""
+    truth = json.loads((MEDIA / "self_made_fake.json").read_text())
+    real, fake = (
+        np.stack([frame.to_ndarray(format="rgb24") for frame in frames_of(name)]).astype(int)
+        for name in ("talking_face.mp4", "self_made_fake.mp4")
+    )
+    change = np.abs(real - fake).mean(-1)
+    first = round(truth["start"] * 25)
+    assert (truth["end"], len(truth["regions"])) == (4.0, len(fake) - first)
+    assert change[:first].max() < 60
+    assert change[:first].mean() < 1.5
+    for region, found in zip(truth["regions"], change[first:], strict=True):
+        inside = np.zeros(found.shape, np.uint8)
+        cv2.fillPoly(inside, [np.array(region["polygon"], np.int32)], 1)
+        assert 5_000 < inside.sum() < 12_000
+        assert found[inside == 1].mean() > 5 * found[inside == 0].mean()
 
 
 def test_truncated_file_is_the_first_part_of_a_whole_one() -> None:

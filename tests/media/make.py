@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import json
 import re
 import struct
 import wave
@@ -32,6 +33,12 @@ import numpy.typing as npt
 import skimage.data
 from av.codec.context import Flags
 
+from aura_model.augment.blending import self_blend
+from aura_model.augment.forgery import Material
+from aura_model.config import load_config
+from aura_model.retinaface import RetinaFace
+from aura_model.tracks import Detection, link
+
 Frame = npt.NDArray[np.uint8]  # [H, W, 3] RGB
 Sound = npt.NDArray[np.int16]  # [S] mono
 Box = tuple[float, float, float, float]  # left, top, width, height in pixels
@@ -45,6 +52,8 @@ VP9 = {"crf": "36", "b": "0", "deadline": "good", "cpu-used": "2", "threads": "1
 TEN_HOURS_MS = 36_000_000
 HUGE_PX = 20_000
 LARGEST_PX = 16_000  # about the largest square that FFmpeg itself still accepts
+FORGED = (25, 100)  # frames of the talking face whose face is forged: from 1 s to the end
+FORGERY_SEED = 10  # of the draws that were looked at, one that a careful viewer sees: a seam, other light, less detail
 
 
 @dataclass(frozen=True)
@@ -321,6 +330,46 @@ def talking_face(sources: Sources) -> bytes:
     return encoded(Video(frames), Audio(seconds(sources.speech_a, 0, 4)), movflags="faststart")
 
 
+def self_made_fake(sources: Sources) -> bytes:
+    """The talking face, coded likewise, with a face that was blended into its own place from 1 s to the end."""
+    frames = [*talking(sources, 4.0)[0][: FORGED[0]], *forged(sources)[0]]
+    return encoded(Video(frames), Audio(seconds(sources.speech_a, 0, 4)), movflags="faststart")
+
+
+def truth(sources: Sources) -> bytes:
+    """When and where the self-made fake is forged, as JSON."""
+    regions = [
+        {"time": number / FPS, "polygon": outline(mask)} for number, mask in enumerate(forged(sources)[1], FORGED[0])
+    ]
+    facts = {"family": "self_blend", "seed": FORGERY_SEED, "size": [400, 300]}
+    return dumped(facts | {"start": FORGED[0] / FPS, "end": FORGED[1] / FPS, "regions": regions})
+
+
+def forged(sources: Sources) -> tuple[Sequence[Frame], Sequence[npt.NDArray[np.float32]]]:
+    """The frames of the span, and the weight of the forgery in them ``[H, W]``. One draw, replayed on every frame."""
+    frames = np.stack(talking(sources, 4.0)[0])
+    times = np.arange(len(frames)) / FPS
+    detector = RetinaFace(load_config(env={}).dataset.face, threads=1)
+    track = link([Detection(time, detector.detect(frame)) for time, frame in zip(times, frames, strict=True)], 1)[0]
+    span = slice(*FORGED)
+    forgery = self_blend(Material(frames[span], track.landmarks_at(times[span])), np.random.default_rng(FORGERY_SEED))
+    return list(forgery.frames), list(forgery.mask)
+
+
+def outline(mask: npt.NDArray[np.float32]) -> list[list[int]]:
+    """The polygon around where a mask is 0.5 and more, to a pixel."""
+    contours, _ = cv2.findContours((mask >= 0.5).astype(np.uint8), cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    found: list[list[int]] = cv2.approxPolyDP(max(contours, key=cv2.contourArea), 1.0, closed=True)[:, 0].tolist()
+    return found
+
+
+def dumped(facts: Mapping[str, Any]) -> bytes:
+    """JSON with a line for each region."""
+    lines = ",\n".join("    " + json.dumps(region) for region in facts["regions"])
+    rest = json.dumps({name: value for name, value in facts.items() if name != "regions"}, indent=2)
+    return f'{rest[:-2]},\n  "regions": [\n{lines}\n  ]\n}}\n'.encode()
+
+
 def talking_face_b(sources: Sources) -> bytes:
     """Another take, other words, stereo at 44.1 kHz."""
     sound = Audio(seconds(sources.speech_b, 0, 4), rate=44_100, layout="stereo")
@@ -425,6 +474,8 @@ def first_part(data: bytes, share: float) -> bytes:
 
 RECIPES: Mapping[str, Callable[[Sources], bytes]] = {
     "talking_face.mp4": talking_face,
+    "self_made_fake.mp4": self_made_fake,
+    "self_made_fake.json": truth,
     "talking_face_b.mp4": talking_face_b,
     "two_faces.mp4": two_faces,
     "no_face.mp4": lambda s: encoded(Video(still_life(s, 50))),
