@@ -166,6 +166,7 @@ def test_starts_lie_in_the_video_and_rise(duration, rate, window, evaluate, stra
 
 KINDS = {
     "talking_face.mp4": ([4], (), 4),
+    "self_made_fake.mp4": ([4], (), 4),
     "talking_face_b.mp4": ([4], (), 4),
     "two_faces.mp4": ([3, 3], ("no_audio",), 0),
     "no_face.mp4": ([], ("no_face", "no_audio"), 0),

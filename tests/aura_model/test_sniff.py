@@ -166,7 +166,7 @@ def test_the_media_of_the_tests(path):
     assert (found == "passes") == (path.name not in ("empty.mp4", "not_a_video.mp4", *(p.name for p in TEXTS)))
 
 
-TEXTS = [path for path in MEDIA.iterdir() if path.suffix in (".md", ".py")]
+TEXTS = [path for path in MEDIA.iterdir() if path.suffix in (".json", ".md", ".py")]
 
 
 @pytest.mark.parametrize(
