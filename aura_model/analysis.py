@@ -49,6 +49,12 @@ EXAMPLE: dict[str, Any] = {
                 {"time": 1.0, "x1": 212.4, "y1": 88.1, "x2": 340.9, "y2": 251.7},
                 {"time": 1.125, "x1": 213.0, "y1": 88.0, "x2": 341.6, "y2": 251.9},
             ],
+            "heatmap": {
+                "area": {"time": 1.125, "x1": 174.9, "y1": 67.5, "x2": 379.8, "y2": 272.4},
+                "values": [[0.03, 0.04, 0.02], [0.05, 0.08, 0.04], [0.11, 0.97, 0.09]],
+                "peak": {"x": 277.3, "y": 238.2, "probability": 0.97},
+                "image": "data:image/png;base64,iVBORw0KGgo=",
+            },
         }
     ],
     "timeline": [
@@ -114,6 +120,26 @@ class FaceBox(Part):
     y2: Pixels = Field(description="Bottom.")
 
 
+class Peak(Part):
+    """The place of a face that looks most forged."""
+
+    x: Pixels = Field(description="From the left, source pixels as displayed.")
+    y: Pixels = Field(description="From the top.")
+    probability: Probability = Field(description="That this place was forged.")
+
+
+class Heatmap(Part):
+    """Where a face looks forged, at its most suspicious moment."""
+
+    area: FaceBox = Field(description="The square around the face that the map covers; it may reach out of the frame.")
+    values: tuple[tuple[Probability, ...], ...] = Field(
+        description="The probability that each place was forged, as the mean over the face's most suspicious clip: "
+        "rows from the top, each from the left."
+    )
+    peak: Peak
+    image: str = Field(description="The face with the map laid over it: a PNG of at most 100 kB, as a data URI.")
+
+
 class FaceReport(Part):
     """One face followed through the video."""
 
@@ -122,6 +148,9 @@ class FaceReport(Part):
     start: Seconds = Field(description="Start of the first clip of this face, seconds.")
     end: Seconds = Field(description="End of the last clip of this face, seconds.")
     boxes: tuple[FaceBox, ...] = Field(description="The face at each analysed moment, in order of time.")
+    heatmap: Heatmap | None = Field(
+        default=None, description="Null where it was not asked for, and where the model gives none or is untrained."
+    )
 
 
 class TimelineEntry(Part):
@@ -148,7 +177,8 @@ class Analysis(Part):
     """The answer for one media file.
 
     `timings` has a key for each stage that ran: `fetch` (receiving or downloading) and `queue` (waiting for a decoder)
-    in the service, `open`, `decode`, `faces` and `sound` in the decode child, `score` (the model) and `total`.
+    in the service, `open`, `decode`, `faces` and `sound` in the decode child, `score` (the model), `explain` (the
+    heat-maps, where asked for) and `total`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
@@ -176,6 +206,7 @@ def analyse(
     timings: Mapping[str, float],
     *,
     request_id: str | None = None,
+    heatmaps: Mapping[int, Heatmap] | None = None,
 ) -> Analysis:
     """Turn the scores of one file's clips into the answer.
 
@@ -186,6 +217,8 @@ def analyse(
         config: the uncertain band is read from it.
         timings: seconds per stage beside those in `clips.timings`, which it overrides: `fetch`, `score`, `total`.
         request_id: the id of the HTTP request.
+        heatmaps: those of the faces, by track_id, where they were asked for; one of an untrained model says nothing
+            and is left out.
 
     Raises:
         ValueError: a score is not a number, or there is not one for each clip.
@@ -202,7 +235,7 @@ def analyse(
             video=_pool([(clip.track_id, score.video) for clip, score in scored]),
             audio=_pool([(clip.track_id, score.audio) for clip, score in scored]),
         ),
-        faces=_faces(scored, clips.media.duration),
+        faces=_faces(scored, clips.media.duration, heatmaps if heatmaps and model.trained else {}),
         timeline=tuple(entry for entry, _ in entries),
         segments=_segments(entries, config.inference.uncertain_band[1]),
         media=clips.media,
@@ -297,15 +330,16 @@ def _order(clip: Clip) -> tuple[float, float]:
     return float(clip.times[0]), math.inf if clip.track_id is None else clip.track_id
 
 
-def _moment(seconds: float, duration: float) -> float:
+def moment(seconds: float, duration: float) -> float:
+    """A moment as the reply tells it: within the media, to a millisecond."""
     return min(round(max(seconds, 0.0), 3), duration)
 
 
 def _entry(clip: Clip, score: ClipScore, duration: float) -> TimelineEntry:
     start = float(clip.times[0])
     return TimelineEntry(
-        start=_moment(start, duration),
-        end=_moment(start + clip.seconds, duration),
+        start=moment(start, duration),
+        end=moment(start + clip.seconds, duration),
         track_id=clip.track_id,
         fake_probability=probability(score.fake),
         video=None if score.video is None else probability(score.video),
@@ -313,21 +347,27 @@ def _entry(clip: Clip, score: ClipScore, duration: float) -> TimelineEntry:
     )
 
 
-def _faces(scored: Sequence[tuple[Clip, ClipScore]], duration: float) -> tuple[FaceReport, ...]:
+def _faces(
+    scored: Sequence[tuple[Clip, ClipScore]], duration: float, heatmaps: Mapping[int, Heatmap]
+) -> tuple[FaceReport, ...]:
     track_ids = sorted({clip.track_id for clip, _ in scored if clip.track_id is not None})
     return tuple(
-        _face(track_id, [pair for pair in scored if pair[0].track_id == track_id], duration) for track_id in track_ids
+        _face(track_id, [pair for pair in scored if pair[0].track_id == track_id], duration, heatmaps.get(track_id))
+        for track_id in track_ids
     )
 
 
-def _face(track_id: int, scored: Sequence[tuple[Clip, ClipScore]], duration: float) -> FaceReport:
+def _face(
+    track_id: int, scored: Sequence[tuple[Clip, ClipScore]], duration: float, heatmap: Heatmap | None
+) -> FaceReport:
     boxes = {box.time: box for clip, _ in scored for box in _boxes(clip, duration)}
     return FaceReport(
         track_id=track_id,
         fake_probability=probability(aggregate([score.fake for _, score in scored])),
-        start=_moment(min(float(clip.times[0]) for clip, _ in scored), duration),
-        end=_moment(max(float(clip.times[0]) + clip.seconds for clip, _ in scored), duration),
+        start=moment(min(float(clip.times[0]) for clip, _ in scored), duration),
+        end=moment(max(float(clip.times[0]) + clip.seconds for clip, _ in scored), duration),
         boxes=tuple(boxes[time] for time in sorted(boxes)),
+        heatmap=heatmap,
     )
 
 
@@ -335,7 +375,7 @@ def _boxes(clip: Clip, duration: float) -> list[FaceBox]:
     if clip.boxes is None:
         return []
     corners = np.round(clip.boxes.astype(np.float64), 1).tolist()
-    moments = [_moment(time, duration) for time in clip.times.tolist()]
+    moments = [moment(time, duration) for time in clip.times.tolist()]
     return [
         FaceBox(time=time, x1=x1, y1=y1, x2=x2, y2=y2) for time, (x1, y1, x2, y2) in zip(moments, corners, strict=True)
     ]

@@ -50,13 +50,18 @@ class FaceDetector(Protocol):
         ...
 
 
+def has_detector(config: FaceConfig) -> bool:
+    """Whether faces are looked for; else the frame's centre is cropped, without a margin."""
+    return config.detect and config.detector != "center_crop"
+
+
 def make_detector(config: FaceConfig, threads: int) -> FaceDetector | None:
     """Build the configured detector; None where the frame's centre is cropped instead.
 
     Raises:
         ConfigError: the detector's package is not installed, or its weights are not the known ones.
     """
-    if not config.detect or config.detector == "center_crop":
+    if not has_detector(config):
         return None
     if config.detector == "mtcnn":
         from aura_model.mtcnn import MTCNN

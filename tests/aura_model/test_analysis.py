@@ -1,6 +1,7 @@
 import itertools
 import json
 import math
+from collections.abc import Mapping
 from typing import get_args
 
 import numpy as np
@@ -13,6 +14,7 @@ from aura_model.analysis import (
     EXAMPLE,
     Aggregation,
     Analysis,
+    Heatmap,
     ModelInfo,
     aggregate,
     aggregate_tracks,
@@ -310,6 +312,15 @@ def test_segments_keep_faces_apart() -> None:
     assert answer.segments[0].fake_probability == pytest.approx(probability(2.0))
 
 
+def test_segments_point_at_the_forged_part_of_a_film() -> None:
+    """Sixteen clips in a row, those from 5 s to 8 s forged: one segment there, though the mean is far below the band."""
+    answer = run([(clip(float(start)), score(6.0 if 5 <= start < 8 else -6.0)) for start in range(16)])
+    assert [(segment.start, segment.end, segment.track_id) for segment in answer.segments] == [(5.0, 8.0, 0)]
+    assert answer.segments[0].fake_probability == pytest.approx(probability(6.0))
+    assert [entry.start for entry in answer.timeline if entry.fake_probability > HIGH] == [5.0, 6.0, 7.0]
+    assert answer.faces[0].fake_probability < LOW
+
+
 def test_a_clip_that_runs_over_the_end_is_cut_at_the_duration() -> None:
     answer = run([(clip(59.7), score(3.0))], duration=60.2)
     assert (answer.timeline[0].end, answer.segments[0].end, answer.faces[0].end) == (60.2, 60.2, 60.2)
@@ -334,6 +345,30 @@ def test_the_request_id_is_passed_on() -> None:
     assert analyse(clips(), [], TRAINED, CONFIG, {}, request_id="abc").request_id == "abc"
 
 
+# --- heat-maps
+
+HEATMAP = Heatmap.model_validate(EXAMPLE["faces"][0]["heatmap"])
+
+
+def explained(model: ModelInfo, heatmaps: Mapping[int, Heatmap] | None) -> dict[int, Heatmap | None]:
+    items = clips(clip(track=0), clip(track=1), clip(track=None))
+    answer = analyse(items, [score(1.0)] * 3, model, CONFIG, {}, heatmaps=heatmaps)
+    return {face.track_id: face.heatmap for face in answer.faces}
+
+
+def test_each_face_gets_its_own_heat_map() -> None:
+    assert explained(TRAINED, {1: HEATMAP}) == {0: None, 1: HEATMAP}
+
+
+@pytest.mark.parametrize("heatmaps", [None, {}])
+def test_without_being_asked_for_there_is_none(heatmaps: dict[int, Heatmap] | None) -> None:
+    assert explained(TRAINED, heatmaps) == {0: None, 1: None}
+
+
+def test_the_map_of_an_untrained_model_is_not_told() -> None:
+    assert explained(UNTRAINED, {0: HEATMAP, 1: HEATMAP}) == {0: None, 1: None}
+
+
 def test_the_reply_is_frozen_and_closed() -> None:
     answer = run([])
     with pytest.raises(ValidationError):
@@ -349,7 +384,8 @@ def test_the_example_is_an_answer_and_is_published() -> None:
 
 def test_every_field_of_the_schema_is_described() -> None:
     schema = Analysis.model_json_schema()
-    objects = [schema, *(schema["$defs"][name] for name in ("FaceReport", "FaceBox", "TimelineEntry", "Segment"))]
+    objects = [schema, *(schema["$defs"][name] for name in ("FaceReport", "FaceBox", "Heatmap", "Peak"))]
+    objects += [schema["$defs"][name] for name in ("TimelineEntry", "Segment")]
     fields = [(name, field) for item in objects for name, field in item["properties"].items()]
     assert [name for name, field in fields if "description" not in field and "$ref" not in field] == []
 
