@@ -1,4 +1,4 @@
-"""A picture of an analysis: the crops the model saw, each with its time and score, one row per face."""
+"""A picture of an analysis: the crops the model saw, each with its time and score, and where they look forged."""
 
 import math
 from collections.abc import Sequence
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from aura_model.analysis import Analysis, probability
 from aura_model.clips import Clip, Clips
+from aura_model.heatmap import legend, overlay
 from aura_model.scores import ClipScore
 
 Image = npt.NDArray[np.uint8]
@@ -23,6 +24,7 @@ CAPTION = 24
 GAP = 8
 HEADER = 72
 LABEL = 34
+LEGEND = 120
 WIDTH = COLUMNS * (TILE + GAP) + GAP
 
 WHITE: Colour = (255, 255, 255)
@@ -39,6 +41,8 @@ class _Tile:
     picture: Image
     time: float
     fake: float
+    overlay: Image | None = None
+    """The picture with the heat-map over it."""
 
 
 def draw_sheet(
@@ -46,7 +50,8 @@ def draw_sheet(
 ) -> Image:
     """Draw one file: a header, then the crops of each face, bordered green, amber or red by their clip's score.
 
-    The borders of an untrained model are amber: its scores mean nothing.
+    Below each row of crops they are shown again with the heat-maps of their scores, where those have any. The scores
+    and maps of an untrained model mean nothing: its borders are amber, and its maps are not shown.
 
     Args:
         name: the file's name, for the header.
@@ -59,14 +64,17 @@ def draw_sheet(
         uint8 [H, 1224, 3] RGB.
     """
     parts = [_header(name, analysis)]
-    by_track: dict[int | None, list[tuple[Clip, float]]] = {}
+    by_track: dict[int | None, list[tuple[Clip, ClipScore]]] = {}
     for clip, score in zip(clips.clips, scores, strict=True):
-        by_track.setdefault(clip.track_id, []).append((clip, probability(score.fake)))
+        told = score if analysis.model.trained else score.without_heatmap()
+        by_track.setdefault(clip.track_id, []).append((clip, told))
     band = band if analysis.model.trained else (0.0, 1.0)
     faces = {face.track_id: face.fake_probability for face in analysis.faces}
     for track_id in sorted(by_track, key=lambda key: math.inf if key is None else key):
         label = "sound without a face" if track_id is None else f"face {track_id}: {faces[track_id]:.3f}"
-        parts += [_label(label), *_rows(by_track[track_id], band, analysis.media.duration)]
+        scored = by_track[track_id]
+        with_legend = any(score.heatmap is not None for _, score in scored)
+        parts += [_label(label, with_legend=with_legend), *_rows(scored, band, analysis.media.duration)]
     return np.concatenate(parts)
 
 
@@ -99,31 +107,46 @@ def _count(number: int, noun: str) -> str:
     return f"{number} {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def _label(text: str) -> Image:
+def _label(text: str, *, with_legend: bool) -> Image:
     image = _blank(LABEL)
     _write(image, text, (GAP, LABEL - 12), 0.6, INK)
+    if with_legend:
+        left = WIDTH - 3 * GAP - LEGEND
+        image[LABEL - 24 : LABEL - 10, left : left + LEGEND] = legend(14, LEGEND)
+        _write(image, "forged here: 0", (left - 122, LABEL - 12), 0.5, GREY)
+        _write(image, "1", (left + LEGEND + 6, LABEL - 12), 0.5, GREY)
     return image
 
 
-def _rows(scored: Sequence[tuple[Clip, float]], band: tuple[float, float], duration: float) -> list[Image]:
+def _rows(scored: Sequence[tuple[Clip, ClipScore]], band: tuple[float, float], duration: float) -> list[Image]:
     frames = max(1, COLUMNS // len(scored))
-    tiles = [tile for clip, fake in sorted(scored, key=_start) for tile in _tiles(clip, fake, frames, duration)]
-    return [_row(tiles[first : first + COLUMNS], band) for first in range(0, len(tiles), COLUMNS)]
+    tiles = [tile for clip, score in sorted(scored, key=_start) for tile in _tiles(clip, score, frames, duration)]
+    rows = []
+    for first in range(0, len(tiles), COLUMNS):
+        rows.append(_row(tiles[first : first + COLUMNS], band))
+        if any(tile.overlay is not None for tile in tiles[first : first + COLUMNS]):
+            rows.append(_heat_row(tiles[first : first + COLUMNS]))
+    return rows
 
 
-def _start(scored: tuple[Clip, float]) -> float:
+def _start(scored: tuple[Clip, ClipScore]) -> float:
     return float(scored[0].times[0])
 
 
-def _tiles(clip: Clip, fake: float, count: int, duration: float) -> list[_Tile]:
+def _tiles(clip: Clip, score: ClipScore, count: int, duration: float) -> list[_Tile]:
     """Up to `count` evenly spaced frames within the media, or the clip's sound where it has no frames."""
+    fake = probability(score.fake)
     if clip.frames is None:
         return [_Tile(_waveform(clip.wave), float(clip.times[0]), fake)]
     inside = max(1, int(np.count_nonzero(clip.times <= duration)))  # beyond the end the last frame repeats
-    indices = np.linspace(0, inside - 1, min(count, inside)).round().astype(int)
+    indices = np.linspace(0, inside - 1, min(count, inside)).round().astype(int).tolist()
     side = (TILE - 2 * BORDER, TILE - 2 * BORDER)
     pictures = [np.asarray(cv2.resize(clip.frames[i], side, interpolation=cv2.INTER_AREA), np.uint8) for i in indices]
-    return [_Tile(picture, float(clip.times[i]), fake) for picture, i in zip(pictures, indices, strict=True)]
+    heat = score.heatmap
+    return [
+        _Tile(picture, float(clip.times[i]), fake, None if heat is None else overlay(picture, heat[i]))
+        for picture, i in zip(pictures, indices, strict=True)
+    ]
 
 
 def _row(tiles: Sequence[_Tile], band: tuple[float, float]) -> Image:
@@ -135,6 +158,16 @@ def _row(tiles: Sequence[_Tile], band: tuple[float, float]) -> Image:
         image[BORDER : TILE - BORDER, left + BORDER : left + TILE - BORDER] = tile.picture
         _write(image, f"{tile.time:.2f} s", (left, TILE + 17), 0.5, GREY)
         _write(image, f"{tile.fake:.3f}", (left + TILE - 48, TILE + 17), 0.5, colour)
+    return image
+
+
+def _heat_row(tiles: Sequence[_Tile]) -> Image:
+    """The pictures of a row again, each below itself, with the maps."""
+    image = _blank(TILE - 2 * BORDER + GAP)
+    for column, tile in enumerate(tiles):
+        if tile.overlay is not None:
+            left = GAP + column * (TILE + GAP) + BORDER
+            image[: len(tile.overlay), left : left + len(tile.overlay)] = tile.overlay
     return image
 
 

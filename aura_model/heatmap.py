@@ -67,9 +67,13 @@ def hottest(heat: Heat) -> Place:
 
 
 def legend(height: int, width: int) -> Image:
-    """The colours from probability 0 on the left to 1 on the right, as on a grey picture; uint8 [height, width, 3]."""
+    """The colours of 0 on the left to 1 on the right, on a grey picture, and the line; uint8 [height, width, 3]."""
     grey = np.full((height, width, 3), 128, np.uint8)
-    return _mixed(grey, np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1)))
+    bar = _mixed(grey, np.tile(np.linspace(0, 1, width, dtype=np.float32), (height, 1)))
+    middle = round(EDGE * (width - 1))
+    bar[:, middle - 1 : middle + 2] = BLACK
+    bar[:, middle] = WHITE
+    return bar
 
 
 def iou(heat: npt.NDArray[np.float32], truth: npt.NDArray[np.generic], threshold: float = 0.5) -> float | None:

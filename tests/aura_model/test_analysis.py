@@ -313,7 +313,7 @@ def test_segments_keep_faces_apart() -> None:
 
 
 def test_segments_point_at_the_forged_part_of_a_film() -> None:
-    """Sixteen clips in a row, those from 5 s to 8 s forged: one segment there, though the mean is far below the band."""
+    """Sixteen clips in a row, those from 5 s to 8 s forged: one segment there, though the mean is low."""
     answer = run([(clip(float(start)), score(6.0 if 5 <= start < 8 else -6.0)) for start in range(16)])
     assert [(segment.start, segment.end, segment.track_id) for segment in answer.segments] == [(5.0, 8.0, 0)]
     assert answer.segments[0].fake_probability == pytest.approx(probability(6.0))

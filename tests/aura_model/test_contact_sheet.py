@@ -2,6 +2,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 
 from aura_model.analysis import Analysis, ModelInfo, analyse
@@ -26,6 +27,7 @@ from aura_model.contact_sheet import (
     draw_sheet,
     write_sheets,
 )
+from aura_model.heatmap import overlay
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
 
@@ -67,6 +69,21 @@ def sheet(*items: tuple[Clip, float], name: str = "video.mp4") -> Image:
     clips = Clips(clips=tuple(c for c, _ in items), media=MEDIA, notes=(), timings={})
     scores = [score(fake) for _, fake in items]
     return draw_sheet(name, clips, scores, analyse(clips, scores, MODEL, CONFIG, {}), BAND)
+
+
+def mapped(*items: tuple[Clip, npt.NDArray[np.float32] | None], model: ModelInfo = MODEL) -> Image:
+    """A sheet of clips with heat-maps."""
+    clips = Clips(clips=tuple(c for c, _ in items), media=MEDIA, notes=(), timings={})
+    scores = [ClipScore(3.0, 3.0, None, heat) for _, heat in items]
+    return draw_sheet("a", clips, scores, analyse(clips, scores, model, CONFIG, {}), BAND)
+
+
+def hot(*rows: int) -> npt.NDArray[np.float32]:
+    """The map of each frame, hot in this row of its cells."""
+    heat = np.zeros((len(rows), 6, 6), np.float32)
+    for one, row in zip(heat, rows, strict=True):
+        one[row] = 0.9
+    return heat
 
 
 def tile(image: Image, column: int, top: int) -> Image:
@@ -153,6 +170,67 @@ def test_an_untrained_model_colours_nothing(fake: float) -> None:
     clips = Clips((clip(),), MEDIA, (), {})
     image = draw_sheet("a", clips, [score(fake)], analyse(clips, [score(fake)], untrained, CONFIG, {}), BAND)
     assert border(image, 0, FIRST) == AMBER
+
+
+# --- heat-maps
+
+HEAT = TILE - 2 * BORDER + GAP
+"""The height of a row of crops with maps."""
+
+
+def below(image: Image, column: int, top: int) -> Image:
+    """The crop with its map, in the row that begins at `top`."""
+    left = GAP + column * (TILE + GAP) + BORDER
+    return image[top : top + HEAT - GAP, left : left + HEAT - GAP]
+
+
+def test_the_crops_are_shown_again_with_their_maps() -> None:
+    heat = hot(1, 4)
+    image = mapped((clip(shade=90), heat))
+    assert image.shape[0] == HEADER + LABEL + ROW + HEAT
+    for column in range(2):
+        crop = tile(image, column, FIRST)[BORDER:-BORDER, BORDER:-BORDER]
+        assert (crop == 90).all()
+        assert np.array_equal(below(image, column, FIRST + ROW), overlay(crop, heat[column]))
+
+
+def test_a_map_stays_with_its_frame() -> None:
+    """Sixteen frames, of which eight are shown; only the last one is suspected."""
+    heat = np.zeros((16, 6, 6), np.float32)
+    heat[15] = 0.9
+    image = mapped((clip(frames=16), heat))
+    changed = [bool((below(image, column, FIRST + ROW) != 100).any()) for column in range(COLUMNS)]
+    assert changed == [False] * 7 + [True]
+
+
+def test_each_row_of_crops_is_followed_by_its_maps() -> None:
+    items = [(clip(float(index), shade=10 * index), hot(0, 0)) for index in range(COLUMNS + 2)]
+    image = mapped(*items)
+    assert image.shape[0] == HEADER + LABEL + 2 * (ROW + HEAT)
+    second = FIRST + ROW + HEAT
+    for column in range(2):
+        crop = tile(image, column, second)[BORDER:-BORDER, BORDER:-BORDER]
+        assert np.array_equal(below(image, column, second + ROW), overlay(crop, hot(0)[0]))
+    assert (below(image, 2, second + ROW) == WHITE).all()
+
+
+def test_only_faces_with_maps_have_them_and_a_legend() -> None:
+    image = mapped((clip(track=0), hot(0, 0)), (clip(track=1), None), (clip(track=None), None))
+    assert image.shape[0] == HEADER + 3 * (LABEL + ROW) + HEAT
+    labels = [HEADER, FIRST + ROW + HEAT, FIRST + 2 * ROW + HEAT + LABEL]
+    legends = [bool((image[top : top + LABEL, WIDTH // 2 :] != 255).any()) for top in labels]
+    assert legends == [True, False, False]
+
+
+def test_a_clip_without_a_map_beside_one_with() -> None:
+    image = mapped((clip(0.0), hot(0, 0)), (clip(1.0), None))
+    assert (below(image, 0, FIRST + ROW) != 255).any()
+    assert (below(image, 2, FIRST + ROW) == WHITE).all()
+
+
+def test_the_maps_of_an_untrained_model_are_not_shown() -> None:
+    untrained = MODEL.model_copy(update={"trained": False})
+    assert np.array_equal(mapped((clip(), hot(0, 0)), model=untrained), mapped((clip(), None), model=untrained))
 
 
 def test_sound_is_drawn_as_a_waveform() -> None:

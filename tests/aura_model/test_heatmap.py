@@ -121,6 +121,7 @@ def test_the_legend_has_the_colours_of_the_map() -> None:
     for percent in (0, 20, 60, 90):
         drawn = overlay(grey, np.full((7, 7), percent / 100, np.float32))
         assert bar[5, percent].tolist() == pytest.approx(drawn[5, 5].tolist(), abs=1)
+    assert [tuple(bar[5, percent].tolist()) for percent in (49, 50, 51)] == [BLACK, WHITE, BLACK]
 
 
 # --- the hottest place
