@@ -7,6 +7,7 @@ from typing import Any, Literal, get_args
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from aura_model.calibration import Band, OperatingPoint, OperatingPoints, band_in_force, point_in_force
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, Finite, NonNegative, Probability
 from aura_model.media import MediaInfo
@@ -34,10 +35,30 @@ TOP_SHARE = 0.25
 EXTREME_LOGIT = 1e6
 """Logits are held within this bound, so that a mean of infinities stays a number."""
 
+_EXAMPLE_POINTS: dict[str, Any] = {
+    name: {
+        "name": name,
+        "low": 0.31,
+        "high": high,
+        "false_positive_rate": false_positives,
+        "false_positive_interval": interval,
+        "true_positive_rate": true_positives,
+        "real_abstention": real,
+        "fake_abstention": fake,
+        "reals": 1200,
+        "fakes": 1200,
+    }
+    for name, high, false_positives, interval, true_positives, real, fake in (
+        ("screening", 0.47, 0.1, [0.083, 0.119], 0.92, 0.07, 0.03),
+        ("balanced", 0.62, 0.05, [0.038, 0.064], 0.87, 0.12, 0.08),
+        ("strict", 0.88, 0.01, [0.005, 0.017], 0.71, 0.16, 0.24),
+    )
+}
 EXAMPLE: dict[str, Any] = {
     "verdict": "fake",
     "reasons": ["no_audio"],
     "fake_probability": 0.93,
+    "operating_point": _EXAMPLE_POINTS["balanced"],
     "modalities": {"video": 0.93, "audio": None},
     "faces": [
         {
@@ -73,7 +94,13 @@ EXAMPLE: dict[str, Any] = {
         "video_codec": "h264",
         "audio_codec": None,
     },
-    "model": {"name": "multimodal_v1", "version": "multimodal_v1-4b1d7a0c2e95", "trained": True, "calibrated": True},
+    "model": {
+        "name": "multimodal_v1",
+        "version": "multimodal_v1-4b1d7a0c2e95",
+        "trained": True,
+        "calibrated": True,
+        "operating_points": _EXAMPLE_POINTS,
+    },
     "timings": {
         "queue": 0.2,
         "open": 3.1,
@@ -100,7 +127,10 @@ class ModelInfo(Part):
     name: str = Field(description="The model's name.")
     version: str = Field(description="Changes whenever the weights do.")
     trained: bool = Field(description="False: the weights are random and the probability means nothing.")
-    calibrated: bool = Field(description="Whether the probability was calibrated on held-out videos.")
+    calibrated: bool = Field(description="Whether the probability was calibrated on held-out samples.")
+    operating_points: OperatingPoints | None = Field(
+        default=None, description="All that the model has, with their measured rates; null: none was fitted."
+    )
 
 
 class Modalities(Part):
@@ -188,6 +218,10 @@ class Analysis(Part):
     )
     reasons: tuple[Reason, ...] = Field(description="Why the verdict is no firmer, and what the media lacked.")
     fake_probability: Probability | None = Field(description="0 = real, 1 = fake; null where nothing was scored.")
+    operating_point: OperatingPoint | None = Field(
+        description="What made the verdict, with its measured rates; null: the model has none, or a band of the "
+        "configuration overrides it."
+    )
     modalities: Modalities
     faces: tuple[FaceReport, ...] = Field(description="One entry per face, in order of track_id.")
     timeline: tuple[TimelineEntry, ...] = Field(description="One entry per clip, in order of time.")
@@ -214,7 +248,7 @@ def analyse(
         clips: what `load_clips` returned; pixels and sound are not needed.
         scores: one for each clip, in the same order.
         model: which model gave the scores.
-        config: the uncertain band is read from it.
+        config: says which of the model's operating points decides, or gives a band of its own.
         timings: seconds per stage beside those in `clips.timings`, which it overrides: `fetch`, `score`, `total`.
         request_id: the id of the HTTP request.
         heatmaps: those of the faces, by track_id, where they were asked for; one of an untrained model says nothing
@@ -225,19 +259,21 @@ def analyse(
     """
     scored = sorted(zip(clips.clips, scores, strict=True), key=lambda pair: _order(pair[0]))
     fake = _pool([(clip.track_id, score.fake) for clip, score in scored])
-    verdict, doubts = _decide(fake, model, config.inference.uncertain_band)
+    band = band_in_force(model.operating_points, config.inference)
+    verdict, doubts = _decide(fake, model, band)
     entries = [(_entry(clip, score, clips.media.duration), score.fake) for clip, score in scored]
     return Analysis(
         verdict=verdict,
         reasons=_in_order({*doubts, *clips.notes}),
         fake_probability=fake,
+        operating_point=point_in_force(model.operating_points, config.inference),
         modalities=Modalities(
             video=_pool([(clip.track_id, score.video) for clip, score in scored]),
             audio=_pool([(clip.track_id, score.audio) for clip, score in scored]),
         ),
         faces=_faces(scored, clips.media.duration, heatmaps if heatmaps and model.trained else {}),
         timeline=tuple(entry for entry, _ in entries),
-        segments=_segments(entries, config.inference.uncertain_band[1]),
+        segments=_segments(entries, band[1]),
         media=clips.media,
         model=model,
         timings={stage: round(1000 * seconds, 3) for stage, seconds in {**clips.timings, **timings}.items()},
@@ -306,7 +342,7 @@ def _pool(scores: Sequence[tuple[int | None, float | None]]) -> float | None:
     return probability(aggregate_tracks([track_id for track_id, _ in present], [logit for _, logit in present]))
 
 
-def _decide(fake: float | None, model: ModelInfo, band: tuple[float, float]) -> tuple[Verdict, set[Reason]]:
+def _decide(fake: float | None, model: ModelInfo, band: Band) -> tuple[Verdict, set[Reason]]:
     if fake is None:
         return "not_applicable", set()
     if not model.trained:

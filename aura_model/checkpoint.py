@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -20,10 +20,12 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 
 from aura_model.atomic import replacing
-from aura_model.calibration import Calibration
+from aura_model.calibration import Calibration, OperatingPoints
 from aura_model.config import BOXED, Config
 from aura_model.errors import CheckpointError
 from aura_model.plain import to_plain
+
+Fitted = TypeVar("Fitted", Calibration, OperatingPoints)
 
 FORMAT = "aura-checkpoint"
 FORMAT_VERSION = 1
@@ -43,8 +45,8 @@ REQUIRED = (
     "scheduler_state_dict",
 )
 """Keys that every checkpoint has; the last two may hold None."""
-OPTIONAL = ("operating_points", "training_state_dict")
-"""Keys that may be missing or hold None, besides the calibration."""
+OPTIONAL = ("training_state_dict",)
+"""Keys that may be missing or hold None, besides the calibration and the operating points."""
 NOT_IN_THE_BOX = (
     "; this copy of the package holds no weights: set inference.checkpoint to a file of yours, "
     "or to null for an untrained model"
@@ -63,8 +65,8 @@ class Checkpoint:
     metrics: Mapping[str, Any]
     optimizer_state_dict: Mapping[str, Any] | None
     scheduler_state_dict: Mapping[str, Any] | None
-    operating_points: Mapping[str, Any] | None
-    """Named thresholds and the error rates measured at them."""
+    operating_points: OperatingPoints | None
+    """None unless it is calibrated."""
     calibration: Calibration | None
     training_state_dict: Mapping[str, Any] | None
     """What an exact resume needs besides, see `training.optim.learner`; None in a file that is only served."""
@@ -86,7 +88,7 @@ def save_checkpoint(
     *,
     optimizer: Optimizer | None = None,
     scheduler: LRScheduler | None = None,
-    operating_points: Mapping[str, Any] | None = None,
+    operating_points: OperatingPoints | None = None,
     calibration: Calibration | None = None,
     training_state: Mapping[str, Any] | None = None,
 ) -> None:
@@ -103,8 +105,7 @@ def save_checkpoint(
         "metrics": metrics,
         "optimizer_state_dict": optimizer.state_dict() if optimizer else None,
         "scheduler_state_dict": scheduler.state_dict() if scheduler else None,
-        "operating_points": operating_points,
-        "calibration": calibration.model_dump() if calibration else None,
+        **_plain(calibration, operating_points),
         "training_state_dict": training_state,
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
@@ -123,9 +124,20 @@ def strip_training(source: Path, target: Path) -> None:
 
 def served_content(checkpoint: Checkpoint) -> dict[str, Any]:
     """All that a file of this checkpoint holds, without what only a resume needs."""
-    content = {key: getattr(checkpoint, key) for key in (*REQUIRED, "operating_points")}
-    content |= {"optimizer_state_dict": None, "scheduler_state_dict": None, "training_state_dict": None}
-    content |= {"calibration": checkpoint.calibration.model_dump() if checkpoint.calibration else None}
+    without = {"optimizer_state_dict": None, "scheduler_state_dict": None, "training_state_dict": None}
+    return _content(checkpoint) | without
+
+
+def save_calibrated(
+    path: Path, checkpoint: Checkpoint, calibration: Calibration, operating_points: OperatingPoints
+) -> None:
+    """Write the checkpoint with this calibration and these operating points in place of its own; all else stays."""
+    write_content(path, _content(checkpoint) | _plain(calibration, operating_points))
+
+
+def _content(checkpoint: Checkpoint) -> dict[str, Any]:
+    content = {key: getattr(checkpoint, key) for key in (*REQUIRED, *OPTIONAL)}
+    content |= _plain(checkpoint.calibration, checkpoint.operating_points)
     return content | {"format": FORMAT, "format_version": FORMAT_VERSION}
 
 
@@ -227,15 +239,31 @@ def _checked(path: Path, content: object, digest: str) -> Checkpoint:
         raise CheckpointError("checkpoint_foreign", "made by another program or a newer version of Aura")
     if not _is_well_formed(content):
         raise CheckpointError("checkpoint_foreign", "its keys do not hold what a checkpoint of Aura holds")
-    try:
-        stored = content.get("calibration")
-        calibration = None if stored is None else Calibration.model_validate(stored)
-    except ValidationError:
-        raise CheckpointError("checkpoint_foreign", "its calibration is not a scale above zero and a bias") from None
+    fault = "calibration is not a scale above zero and a bias"
+    calibration = _fitted(Calibration, content.get("calibration"), fault)
+    fault = "operating points are not three bands, ever more careful, with the rates measured at them"
+    points = _fitted(OperatingPoints, content.get("operating_points"), fault)
+    if points and not calibration:
+        raise CheckpointError("checkpoint_foreign", "its operating points go with no calibration")
     fields = {key: content[key] for key in REQUIRED}
     fields["model_state_dict"] = {name: _widened(value) for name, value in fields["model_state_dict"].items()}
     fields |= {key: content.get(key) for key in OPTIONAL}
-    return Checkpoint(path, **fields, calibration=calibration, sha256=digest)
+    return Checkpoint(path, **fields, calibration=calibration, operating_points=points, sha256=digest)
+
+
+def _plain(calibration: Calibration | None, points: OperatingPoints | None) -> dict[str, Any]:
+    return {
+        "calibration": calibration.model_dump() if calibration else None,
+        "operating_points": points.model_dump(mode="json") if points else None,
+    }
+
+
+def _fitted(kind: type[Fitted], stored: object, fault: str) -> Fitted | None:
+    """A part that is fitted after the training; None where the checkpoint has none."""
+    try:
+        return None if stored is None else kind.model_validate(stored)
+    except ValidationError:
+        raise CheckpointError("checkpoint_foreign", f"its {fault}") from None
 
 
 def _widened(value: Tensor) -> Tensor:

@@ -47,6 +47,7 @@ Temporal = Literal["avg_pool", "temporal_conv", "transformer"]
 Fusion = Literal["concat", "attention", "cross_modal"]
 Sampling = Literal["random", "uniform", "start_at"]
 Device = Literal["auto", "cpu", "cuda"]
+OperatingPointName = Literal["screening", "balanced", "strict"]
 CheckpointChoice = Literal["default"] | Path | None
 """Which model answers: the one in the package, a file's, or for null an untrained one that is drawn from the seed."""
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
@@ -287,7 +288,8 @@ class InferenceConfig(Section):
     device: Device
     batch_clips: PositiveInt
     threads: PositiveInt | None
-    uncertain_band: tuple[Probability, Probability]
+    operating_point: OperatingPointName
+    uncertain_band: tuple[Probability, Probability] | None
 
     @property
     def checkpoint_file(self) -> Path | None:
@@ -296,7 +298,7 @@ class InferenceConfig(Section):
 
     @model_validator(mode="after")
     def _ordered(self) -> "InferenceConfig":
-        if self.uncertain_band[0] > self.uncertain_band[1]:
+        if self.uncertain_band and self.uncertain_band[0] > self.uncertain_band[1]:
             raise ValueError("uncertain_band must be [low, high] with low <= high")
         return self
 

@@ -58,7 +58,7 @@ def draw_sheet(
         clips: with pixels and sound.
         scores: one for each clip, in the same order.
         analysis: what they led to.
-        band: `inference.uncertain_band`; below it is green, above it red.
+        band: the one in force, see `band_in_force`; below it is green, above it red.
 
     Returns:
         uint8 [H, 1224, 3] RGB.

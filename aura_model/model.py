@@ -234,8 +234,6 @@ class LoadedModel:
     info: ModelInfo
     config: Config
     """The caller's configuration with what the checkpoint was trained on laid over: prepare clips with this one."""
-    operating_points: Mapping[str, Any] | None = None
-    """As stored: named thresholds and the error rates measured at them."""
     calibration: Calibration | None = None
 
 
@@ -275,8 +273,9 @@ def _trained(checkpoint: Checkpoint, config: Config) -> LoadedModel:
     restore(model, checkpoint)
     version = f"{NAME}-{checkpoint.sha256[:12]}"
     calibrated = checkpoint.calibration is not None
-    info = ModelInfo(name=NAME, version=version, trained=True, calibrated=calibrated)
-    return LoadedModel(model, info, effective, checkpoint.operating_points, checkpoint.calibration)
+    points = checkpoint.operating_points
+    info = ModelInfo(name=NAME, version=version, trained=True, calibrated=calibrated, operating_points=points)
+    return LoadedModel(model, info, effective, checkpoint.calibration)
 
 
 def restore(model: MultimodalModel, checkpoint: Checkpoint) -> None:

@@ -25,6 +25,7 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config, parse_config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from tests.operating_points import make_points
 
 LOW, HIGH = 0.35, 0.65
 CONFIG = parse_config({"inference": {"uncertain_band": [LOW, HIGH]}})
@@ -186,6 +187,55 @@ def test_the_edges_of_the_band_are_uncertain() -> None:
     assert run([(clip(), score(0.0))], config=config).verdict == "uncertain"
     assert run([(clip(), score(1e-9))], config=config).verdict == "fake"
     assert run([(clip(), score(-1e-9))], config=config).verdict == "real"
+
+
+POINTS = make_points(screening=(0.2, 0.4), balanced=(0.3, 0.6), strict=(0.3, 0.9))
+MEASURED = TRAINED.model_copy(update={"operating_points": POINTS})
+
+
+@pytest.mark.parametrize(
+    ("name", "p", "verdict"),
+    [
+        ("screening", 0.19, "real"),
+        ("screening", 0.25, "uncertain"),
+        ("screening", 0.41, "fake"),
+        ("balanced", 0.25, "real"),
+        ("balanced", 0.41, "uncertain"),
+        ("balanced", 0.61, "fake"),
+        ("strict", 0.29, "real"),
+        ("strict", 0.61, "uncertain"),
+        ("strict", 0.91, "fake"),
+    ],
+)
+def test_the_operating_point_decides(name: str, p: float, verdict: str) -> None:
+    config = parse_config({"inference": {"operating_point": name}})
+    answer = run([(clip(), score(logit(p)))], model=MEASURED, config=config)
+    assert (answer.verdict, answer.reasons) == (verdict, ("near_threshold",) if verdict == "uncertain" else ())
+    assert answer.operating_point == getattr(POINTS, name)
+    assert answer.model.operating_points == POINTS
+    assert len(answer.segments) == (verdict == "fake")
+
+
+def test_without_a_choice_the_point_is_balanced() -> None:
+    assert run([(clip(), score(0.0))], model=MEASURED, config=parse_config()).operating_point == POINTS.balanced
+
+
+@pytest.mark.parametrize(("p", "verdict"), [(0.34, "real"), (0.36, "uncertain"), (0.64, "uncertain"), (0.66, "fake")])
+def test_without_points_there_is_a_plain_band(p: float, verdict: str) -> None:
+    answer = run([(clip(), score(logit(p)))], config=parse_config({"inference": {"operating_point": "strict"}}))
+    assert (answer.verdict, answer.operating_point) == (verdict, None)
+
+
+def test_a_band_of_the_configuration_overrides_the_operating_point() -> None:
+    config = parse_config({"inference": {"uncertain_band": [0.1, 0.2], "operating_point": "strict"}})
+    answer = run([(clip(), score(logit(0.25)))], model=MEASURED, config=config)
+    assert (answer.verdict, answer.operating_point, len(answer.segments)) == ("fake", None, 1)
+    assert answer.model.operating_points == POINTS
+
+
+def test_an_untrained_model_stays_uncertain_at_every_point() -> None:
+    model = UNTRAINED.model_copy(update={"operating_points": POINTS})
+    assert run([(clip(), score(9.0))], model=model, config=parse_config()).verdict == "uncertain"
 
 
 @pytest.mark.parametrize(

@@ -20,9 +20,18 @@ from torch import nn
 
 from aura_model import checkpoint
 from aura_model.calibration import Calibration
-from aura_model.checkpoint import OPTIONAL, REQUIRED, checkpoint_name, read_checkpoint, save_checkpoint, strip_training
+from aura_model.checkpoint import (
+    OPTIONAL,
+    REQUIRED,
+    checkpoint_name,
+    read_checkpoint,
+    save_calibrated,
+    save_checkpoint,
+    strip_training,
+)
 from aura_model.config import Config, load_config
 from aura_model.errors import CheckpointError
+from tests.operating_points import make_points
 
 CONFIG = load_config(env={})
 
@@ -63,7 +72,7 @@ def test_names(epoch: int, auc: float, best: bool, name: str) -> None:
 
 def test_what_is_saved_is_read(tmp_path: Path) -> None:
     path = tmp_path / "runs" / "debug.pth"
-    points = {"fpr_1": {"threshold": 0.8, "fpr": 0.01}}
+    points = make_points()
     model = save(path, operating_points=points, calibration=Calibration(scale=2.0, bias=-0.5))
     checkpoint = read_checkpoint(path)
     assert checkpoint.config == CONFIG.plain()
@@ -78,7 +87,7 @@ def test_what_is_saved_is_read(tmp_path: Path) -> None:
 def test_the_keys_of_the_file(tmp_path: Path) -> None:
     save(tmp_path / "a.pth")
     content = torch.load(tmp_path / "a.pth", weights_only=True)
-    assert set(content) == {*REQUIRED, *OPTIONAL, "calibration", "format", "format_version"}
+    assert set(content) == {*REQUIRED, *OPTIONAL, "calibration", "operating_points", "format", "format_version"}
     assert (content["format"], content["format_version"]) == ("aura-checkpoint", 1)
 
 
@@ -501,8 +510,8 @@ def test_the_six_keys_are_enough(tmp_path: Path) -> None:
     content = torch.load(path, weights_only=True)
     torch.save({key: content[key] for key in REQUIRED}, path)
     checkpoint = read_checkpoint(path)
-    assert checkpoint.calibration is None
-    assert [getattr(checkpoint, key) for key in OPTIONAL] == [None, None]
+    assert (checkpoint.calibration, checkpoint.operating_points) == (None, None)
+    assert [getattr(checkpoint, key) for key in OPTIONAL] == [None]
 
 
 def test_the_state_of_a_training_run_comes_back_as_it_was(tmp_path: Path) -> None:
@@ -587,7 +596,7 @@ def test_a_file_for_serving_has_all_but_the_training(tmp_path: Path) -> None:
     path, served = tmp_path / "a.pth", tmp_path / "b" / "served.pth"
     model = network()
     optimizer = torch.optim.AdamW(model.parameters())
-    points, calibration = {"balanced": {"threshold": 0.4}}, Calibration(scale=1.5, bias=-0.2)
+    points, calibration = make_points(), Calibration(scale=1.5, bias=-0.2)
     more: dict[str, Any] = {"operating_points": points, "calibration": calibration, "training_state": {"steps": 3}}
     save_checkpoint(path, model, CONFIG, 4, {"auc": 0.9}, optimizer=optimizer, **more)
     strip_training(path, served)
@@ -596,6 +605,69 @@ def test_a_file_for_serving_has_all_but_the_training(tmp_path: Path) -> None:
     assert (after.epoch, after.metrics, after.config) == (before.epoch, before.metrics, before.config)
     assert (after.operating_points, after.calibration) == (points, calibration)
     assert all(torch.equal(after.model_state_dict[name], value) for name, value in before.model_state_dict.items())
+
+
+def test_another_calibration_leaves_the_rest_as_it_was(tmp_path: Path) -> None:
+    path, changed = tmp_path / "a.pth", tmp_path / "b" / "calibrated.pth"
+    model = network()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.125)
+    old = {"operating_points": make_points(), "calibration": Calibration(scale=1.5, bias=-0.2)}
+    more: dict[str, Any] = old | {"training_state": {"steps": 3}}
+    save_checkpoint(path, model, CONFIG, 4, {"auc": 0.9}, optimizer=optimizer, **more)
+    calibration, points = Calibration(scale=0.5, bias=0.0), make_points((0.1, 0.1), (0.1, 0.2), (0.1, 0.3))
+    before = read_checkpoint(path)
+    save_calibrated(changed, before, calibration, points)
+    after = read_checkpoint(changed)
+    assert (after.calibration, after.operating_points) == (calibration, points)
+    assert (before.calibration, before.operating_points) == (old["calibration"], old["operating_points"])
+    assert (after.epoch, after.metrics, after.config) == (before.epoch, before.metrics, before.config)
+    assert (after.optimizer_state_dict, after.training_state_dict) == (optimizer.state_dict(), {"steps": 3})
+    assert all(torch.equal(after.model_state_dict[name], value) for name, value in before.model_state_dict.items())
+    assert after.sha256 != before.sha256
+
+
+def test_a_checkpoint_may_be_calibrated_in_its_place(tmp_path: Path) -> None:
+    save(tmp_path / "a.pth")
+    save_calibrated(
+        tmp_path / "a.pth", read_checkpoint(tmp_path / "a.pth"), Calibration(scale=3.0, bias=0.0), make_points()
+    )
+    assert read_checkpoint(tmp_path / "a.pth").calibration == Calibration(scale=3.0, bias=0.0)
+    assert [item.name for item in tmp_path.iterdir()] == ["a.pth"]
+
+
+BAD_POINTS: dict[str, Callable[[dict[str, Any]], Any]] = {
+    "list": lambda points: list(points.values()),
+    "text": lambda _: "balanced",
+    "empty": lambda _: {},
+    "free": lambda _: {"fpr_1": {"threshold": 0.8, "fpr": 0.01}},
+    "one missing": lambda points: {name: points[name] for name in ("screening", "balanced")},
+    "one more": lambda points: points | {"lax": points["screening"]},
+    "many more": lambda points: points | {str(number): number for number in range(10_000)},
+    "swapped": lambda points: points | {"screening": points["strict"], "strict": points["screening"]},
+    "turned band": lambda points: points | {"strict": points["strict"] | {"low": 0.95}},
+    "no order": lambda points: points | {"strict": points["strict"] | {"high": 0.5}},
+    "not a number": lambda points: points | {"strict": points["strict"] | {"high": float("nan")}},
+    "above one": lambda points: points | {"strict": points["strict"] | {"high": 1.5}},
+    "tensor": lambda points: points | {"strict": points["strict"] | {"high": torch.rand(3)}},
+    "deep": lambda points: points | {"strict": points["strict"] | {"high": [[[[]]]]}},
+    "rate outside": lambda points: points | {"strict": points["strict"] | {"false_positive_rate": 0.5}},
+    "no reals": lambda points: points | {"strict": points["strict"] | {"reals": 0}},
+    "unknown figure": lambda points: points | {"strict": points["strict"] | {"accuracy": 1.0}},
+}
+
+
+@pytest.mark.parametrize("change", BAD_POINTS.values(), ids=BAD_POINTS)
+def test_operating_points_are_believed_only_whole(change: Callable[[dict[str, Any]], Any], tmp_path: Path) -> None:
+    path = tmp_path / "a.pth"
+    save(path, operating_points=make_points(), calibration=Calibration(scale=2.0, bias=0.0))
+    content = torch.load(path, weights_only=True)
+    torch.save(content | {"operating_points": change(content["operating_points"])}, path)
+    assert code_of(path) == "checkpoint_foreign"
+
+
+def test_operating_points_need_the_calibration_that_they_were_found_with(tmp_path: Path) -> None:
+    save(tmp_path / "a.pth", operating_points=make_points())
+    assert code_of(tmp_path / "a.pth") == "checkpoint_foreign"
 
 
 def test_a_damaged_file_is_not_stripped(tmp_path: Path) -> None:

@@ -254,6 +254,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("dataset.video=[1]", ["dictionary"]),
         ("inference.uncertain_band=[0.6, 0.4]", ["low <= high"]),
         ("inference.uncertain_band=[0.6]", ["required"]),
+        ("inference.operating_point=lax", ["screening", "balanced", "strict"]),
+        ("inference.operating_point=null", ["screening", "balanced", "strict"]),
         ("dataset.augmentation.jpeg={range: [100, 60]}", ["low <= high"]),
     ],
 )
@@ -368,7 +370,7 @@ def test_every_section_is_frozen() -> None:
             with pytest.raises(ValidationError):
                 setattr(node, name, getattr(node, name))
     with pytest.raises(TypeError):
-        config.inference.uncertain_band[0] = 0.0  # type: ignore[index]
+        load_config(env={}, overrides=["inference.uncertain_band=[0.1, 0.2]"]).inference.uncertain_band[0] = 0.0  # type: ignore[index]
 
 
 @pytest.fixture

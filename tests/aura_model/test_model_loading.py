@@ -11,6 +11,7 @@ from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config, load_config
 from aura_model.errors import CheckpointError, ConfigError
 from aura_model.model import MultimodalModel, load_for_inference, restore
+from tests.operating_points import make_points
 
 MakeConfig = Callable[..., Config]
 
@@ -43,7 +44,7 @@ def test_the_untrained_model_comes_from_the_seed(tiny_config: MakeConfig) -> Non
     assert (first.info.version, other.info.version) == ("untrained-seed7", "untrained-seed8")
     assert (first.info.trained, first.info.calibrated) == (False, False)
     assert first.config == tiny_config("seed=7")
-    assert (first.calibration, first.operating_points) == (None, None)
+    assert (first.calibration, first.info.operating_points) == (None, None)
 
 
 @pytest.mark.parametrize("with_checkpoint", [False, True])
@@ -108,12 +109,12 @@ def test_the_version_is_that_of_the_file(tiny_config: MakeConfig, tmp_path: Path
 
 
 def test_calibration_and_operating_points_come_along(tiny_config: MakeConfig, tmp_path: Path) -> None:
-    points, calibration = {"fpr_1": {"threshold": 0.8, "fpr": 0.01}}, Calibration(scale=2.0, bias=0.1)
+    points, calibration = make_points(), Calibration(scale=2.0, bias=0.1)
     saved(tmp_path / "a.pth", tiny_config(), operating_points=points, calibration=calibration)
     loaded = load_for_inference(tmp_path / "a.pth", tiny_config(), "cpu")
     assert loaded.info.calibrated
     assert loaded.calibration == calibration
-    assert loaded.operating_points == points
+    assert loaded.info.operating_points == points
 
 
 TRAINED = (

@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import cv2
 import numpy as np
+import numpy.typing as npt
 import pytest
 from loguru import logger
 
@@ -20,12 +21,14 @@ from aura_model import predictor as predictor_module
 from aura_model.analysis import Analysis, ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, parse_config
+from aura_model.contact_sheet import draw_sheet
 from aura_model.errors import CheckpointError, ConfigError, MediaError
 from aura_model.logging import get_logger
 from aura_model.media import MediaInfo
 from aura_model.predict import Problem, main
 from aura_model.predictor import Prediction, Predictor
 from aura_model.scores import ClipScore
+from tests.operating_points import make_points
 
 MEDIA = Path(__file__).parent.parent / "media"
 CONFIG = parse_config()
@@ -430,6 +433,38 @@ def test_the_command_line_wins_over_the_environment(
     assert main(["--checkpoint", "mine.pth", *files("a.mp4")]) == 0
     assert main(files("a.mp4")) == 0
     assert [config.inference.checkpoint for config in seen] == [Path("mine.pth"), Path("of-the-environment.pth")]
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize(
+    ("setting", "verdict", "band"),
+    [
+        ("operating_point=balanced", "fake", (0.3, 0.6)),
+        ("operating_point=strict", "uncertain", (0.3, 0.99)),
+        ("uncertain_band=[0.1, 0.98]", "uncertain", (0.1, 0.98)),
+    ],
+)
+def test_the_operating_point_decides_verdict_and_colours(
+    setting: str,
+    verdict: str,
+    band: tuple[float, float],
+    files: Files,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    info = INFO.model_copy(update={"operating_points": make_points(strict=(0.3, 0.99))})
+    monkeypatch.setattr(predictor_module, "load_scorer", lambda config: FakeScorer(FakeLoaded(config, info)))
+    bands = []
+
+    def draw(*arguments: Any) -> npt.NDArray[np.uint8]:
+        bands.append(arguments[-1])
+        return draw_sheet(*arguments)
+
+    monkeypatch.setattr(predict, "draw_sheet", draw)
+    sheet = str(tmp_path / "sheet.png")
+    _, answers = run_json(capsys, "--contact-sheet", sheet, "--set", f"inference.{setting}", *files("a.mp4"))
+    assert (answers[0]["verdict"], bands) == (verdict, [band])
 
 
 @pytest.mark.usefixtures("fakes")

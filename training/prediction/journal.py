@@ -184,5 +184,6 @@ def _settings(config: Config) -> dict[str, object]:
         "dataset": dataset,
         "limits": plain["limits"],
         "model": plain["model"],
+        "operating_point": plain["inference"]["operating_point"],
         "uncertain_band": plain["inference"]["uncertain_band"],
     }
