@@ -60,7 +60,7 @@ class Problem:
 class _Run:
     """What the command line has so far."""
 
-    band: tuple[float, float]
+    inference: InferenceConfig
     draw: bool
     done: list[tuple[str, Analysis | Problem]] = field(default_factory=list)
     sheets: list[Image] = field(default_factory=list)
@@ -72,8 +72,8 @@ class _Run:
             return
         self.done.append((file, result.analysis))
         if self.draw:
-            name = Path(file).name
-            self.sheets.append(draw_sheet(name, result.clips, result.scores, result.analysis, self.band))
+            band = band_in_force(result.analysis.model.operating_points, self.inference)
+            self.sheets.append(draw_sheet(Path(file).name, result.clips, result.scores, result.analysis, band))
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         try:
             config = load_config(args.config, overrides=_overrides(args))
             setup_logging(config.logging)
-            run = _Run(config.inference.uncertain_band, draw=args.contact_sheet is not None)
+            run = _Run(config.inference, draw=args.contact_sheet is not None)
             finished = _predict(args.files, config, run)
         except (ConfigError, CheckpointError) as error:
             return _fail(error.detail)
