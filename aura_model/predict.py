@@ -81,14 +81,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     0: an answer for each file; 1: some files have none; 2: wrong usage, settings or checkpoint; 130: interrupted.
     """
-    args = _parser().parse_args(argv)
+    args = _parse(argv)
     out = sys.stdout
     with redirect_stdout(sys.stderr):  # log records and libraries' prints
         try:
             config = load_config(args.config, overrides=_overrides(args))
             setup_logging(config.logging)
             run = _Run(config.inference, draw=args.contact_sheet is not None)
-            finished = _predict(args.files, config, run)
+            finished = _predict(args.files, config, run, explain=args.explain)
         except (ConfigError, CheckpointError) as error:
             return _fail(error.detail)
     _report(run.done, out, as_json=args.json)
@@ -102,11 +102,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     return EXIT_SOME_FAILED if any(isinstance(result, Problem) for _, result in run.done) else 0
 
 
-def _predict(files: Sequence[str], config: Config, run: _Run) -> bool:
+def _predict(files: Sequence[str], config: Config, run: _Run, *, explain: bool) -> bool:
     """Fill `run`; False where the user interrupted."""
     children = min(len(files), MOST_CHILDREN, os.cpu_count() or 1)
     try:
-        with Predictor(config, children=children) as predictor, _progress(len(files)) as progress:
+        with (
+            Predictor(config, children=children, with_heatmaps=explain) as predictor,
+            _progress(len(files)) as progress,
+        ):
             results = predictor.predict_all(Path(file) for file in files)
             for file, result in zip(
                 files, progress.track(results, total=len(files), description="Analysing"), strict=True
@@ -168,6 +171,14 @@ def _fail(message: str) -> int:
     return EXIT_USAGE
 
 
+def _parse(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = _parser()
+    args = parser.parse_args(argv)
+    if args.explain and not args.json:
+        parser.error("--explain adds to the JSON: it needs --json")
+    return args
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m aura_model.predict",
@@ -176,6 +187,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("files", nargs="+", metavar="VIDEO", help="a video, picture or sound file")
     parser.add_argument("--json", action="store_true", help="print one JSON list instead of a table")
+    parser.add_argument("--explain", action="store_true", help="with --json: add where each face looks forged")
     parser.add_argument("--contact-sheet", type=_png, metavar="PNG", help="write the analysed crops and their scores")
     parser.add_argument("--checkpoint", type=Path, metavar="PATH", help="inference.checkpoint")
     parser.add_argument("--device", choices=("auto", "cpu", "cuda"), help="inference.device")

@@ -11,6 +11,7 @@ from aura_model.analysis import Analysis, analyse
 from aura_model.clips import Clips
 from aura_model.config import Config
 from aura_model.errors import MediaError
+from aura_model.explanation import explain
 from aura_model.sandbox import Sandbox
 from aura_model.scores import ClipScore
 
@@ -31,15 +32,18 @@ class Prediction:
 class Predictor:
     """Files in, answers out: decode children and one model. A context manager.
 
+    With heat-maps the answer tells for each face where it looks forged, with a picture of it.
+
     Raises:
         ConfigError: the device is not there, or the backbone or the face detector cannot be had.
         CheckpointError: the checkpoint is missing, damaged or foreign.
     """
 
-    def __init__(self, config: Config, *, children: int = 1) -> None:
+    def __init__(self, config: Config, *, children: int = 1, with_heatmaps: bool = False) -> None:
         self._scorer = load_scorer(config)
         self._config = self._scorer.loaded.config
         self._children = children
+        self._with_heatmaps = with_heatmaps
         self._sandbox = Sandbox(self._config, children=children)
 
     def __enter__(self) -> Self:
@@ -80,9 +84,13 @@ class Predictor:
     def _judge(self, decoded: "_Decoded") -> Prediction:
         began = time.perf_counter()
         scores = self._scorer.score(decoded.clips.clips)
-        seconds = time.perf_counter() - began
-        timings = {"score": seconds, "total": decoded.seconds + seconds}
-        analysis = analyse(decoded.clips, scores, self._scorer.loaded.info, self._config, timings)
+        timings = {"score": time.perf_counter() - began}
+        heatmaps = None
+        if self._with_heatmaps:
+            heatmaps = explain(decoded.clips, scores, self._config.dataset.face)
+            timings["explain"] = time.perf_counter() - began - timings["score"]
+        timings["total"] = decoded.seconds + sum(timings.values())
+        analysis = analyse(decoded.clips, scores, self._scorer.loaded.info, self._config, timings, heatmaps=heatmaps)
         return Prediction(decoded.clips, scores, analysis)
 
 

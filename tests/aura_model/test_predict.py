@@ -100,14 +100,14 @@ class FakeLoaded:
 
 @dataclass
 class FakeScorer:
-    """Says fake to everything."""
+    """Says fake to everything, everywhere."""
 
     loaded: FakeLoaded
     hook: ClassVar[Callable[[Sequence[Clip]], None]]
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
         FakeScorer.hook(clips)
-        return [ClipScore(fake=3.0, video=3.0, audio=None) for _ in clips]
+        return [ClipScore(3.0, 3.0, None, np.full((len(clip.times), 6, 6), 0.8, np.float32)) for clip in clips]
 
 
 @pytest.fixture
@@ -170,6 +170,18 @@ def test_the_total_is_decoding_and_scoring(files: Files, monkeypatch: pytest.Mon
     with Predictor(CONFIG) as predictor:
         timings = predictor.predict(Path(files("a.mp4")[0])).timings
     assert (timings["score"], timings["total"], timings["decode"]) == (500.0, 3500.0, 2.0)
+
+
+@pytest.mark.usefixtures("fakes")
+def test_heat_maps_are_drawn_where_they_are_asked_for(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([10.0, 13.0, 20.0, 20.5, 20.75])
+    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    with Predictor(CONFIG, with_heatmaps=True) as predictor:
+        answer = predictor.predict(Path(files("a.mp4")[0]))
+    heatmap = answer.faces[0].heatmap
+    assert heatmap is not None
+    assert heatmap.peak.probability == 0.8
+    assert (answer.timings["score"], answer.timings["explain"], answer.timings["total"]) == (500.0, 250.0, 3750.0)
 
 
 @pytest.mark.usefixtures("fakes")
@@ -522,6 +534,7 @@ def test_a_model_that_does_not_load_is_told_in_a_sentence(
         ["--contact-sheet", "out.jpg", "a.mp4"],
         ["--contact-sheet", "no/such/folder/out.png", "a.mp4"],
         ["--unknown", "a.mp4"],
+        ["--explain", "a.mp4"],
     ],
 )
 def test_wrong_usage_ends_with_two(argv: list[str], capsys: pytest.CaptureFixture[str]) -> None:
@@ -536,8 +549,18 @@ def test_the_options_are_as_documented(capsys: pytest.CaptureFixture[str]) -> No
         main(["--help"])
     text = capsys.readouterr().out
     assert stop.value.code == 0
-    for option in ("VIDEO", "--json", "--contact-sheet", "--checkpoint", "--config", "--set", "--device"):
+    for option in ("VIDEO", "--json", "--explain", "--contact-sheet", "--checkpoint", "--config", "--set", "--device"):
         assert option in text
+
+
+@pytest.mark.usefixtures("fakes")
+@pytest.mark.parametrize("explain", [True, False])
+def test_the_json_holds_heat_maps_where_they_are_asked_for(
+    files: Files, capsys: pytest.CaptureFixture[str], explain: bool
+) -> None:
+    _, answers = run_json(capsys, *["--explain"] * explain, *files("a.mp4", "b.mp4", "nobody.mp4"))
+    heatmaps = [[face["heatmap"] is not None for face in answer["faces"]] for answer in answers]
+    assert heatmaps == [[explain], [explain], []]
 
 
 # --- the contact sheet
