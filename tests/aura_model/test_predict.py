@@ -595,7 +595,7 @@ def test_a_sheet_that_cannot_be_written_is_told_after_the_answers(
 
 @pytest.fixture(scope="module")
 def predictor() -> Iterator[Predictor]:
-    with Predictor(parse_config({"inference": {"device": "cpu"}})) as real:
+    with Predictor(parse_config({"inference": {"device": "cpu", "checkpoint": None}})) as real:
         yield real
 
 
