@@ -29,7 +29,7 @@ from closed_loop import closed_loop
 from live import CORES, STAGES, Service, free_port, live_service, save_json
 from open_loop import Reply, percentile, request, send, upload
 
-from deployments.app import KEEP_MEMORY
+from aura_model.allocator import KEEP_MEMORY
 
 HERE = Path(__file__).parent
 VIDEO = HERE.parent / "tests" / "media" / "talking_face.mp4"

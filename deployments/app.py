@@ -15,6 +15,7 @@ from ray import serve
 from ray.serve import Application
 from ray.serve.config import BackpressureConfig
 
+from aura_model.allocator import KEEP_MEMORY
 from aura_model.config import Config, load_config
 from aura_model.errors import ConfigError
 from deployments.access import Access
@@ -27,13 +28,6 @@ HEALTH_SLOTS = 248
 """Requests that an ingress takes beside predictions, so that health requests never queue."""
 QUIET: dict[str, Any] = {"enable_access_log": False}
 """For the inner stages: the ingress logs each request, and asks each stage for its status every second."""
-KEEP_MEMORY = {
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_THRESHOLD_": str(1 << 30),
-    "MALLOC_TRIM_THRESHOLD_": str(1 << 30),
-}
-"""With these, glibc keeps the memory of a forward pass for the next one. By default it gives that of each layer back to
-the kernel; taking it again was 0.4 of the processor time on a CPU (32 frames: 800 against 475 ms)."""
 SPARE_SLOTS = 8
 """Calls that a stage takes beside the predictions in flight, so that its status never queues."""
 HEALTH_CHECKS = {"health_check_period_s": 1.0, "health_check_timeout_s": 10.0}
@@ -80,7 +74,7 @@ def build(args: AppArgs) -> Application:
         ray_actor_options={
             "num_cpus": cpu_share(0.4, cpus, args.detector_replicas),
             "num_gpus": gpu_share(args.num_gpus, gpus, args.detector_replicas),
-            "runtime_env": {"env_vars": KEEP_MEMORY},
+            "runtime_env": {"env_vars": dict(KEEP_MEMORY)},
         },
     )(Detector)
     cropper = serve.deployment(

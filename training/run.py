@@ -25,6 +25,7 @@ from ray.train import (
 )
 from ray.train.torch import TorchConfig, TorchTrainer
 
+from aura_model.allocator import KEEP_MEMORY
 from aura_model.checkpoint import checkpoint_name, strip_training
 from aura_model.config import Config
 from aura_model.errors import AuraError
@@ -159,6 +160,7 @@ def _trainer(job: Job, plan: WorkerPlan, storage: str, name: str) -> TorchTraine
                 checkpoint_score_attribute=SCORE,
                 checkpoint_score_order="max",
             ),
+            worker_runtime_env={"env_vars": dict(KEEP_MEMORY)},
         ),
     )
 

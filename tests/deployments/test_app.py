@@ -14,6 +14,7 @@ from ray.serve import Application
 from ray.serve._private import constants
 from ray.serve.schema import ServeDeploySchema
 
+from aura_model.allocator import KEEP_MEMORY
 from aura_model.errors import ConfigError
 from deployments import app
 from deployments.app import AppArgs, build, cluster_resources, cpu_share, gpu_share
@@ -62,7 +63,7 @@ def test_a_gpu_is_asked_for_where_there_is_one(cluster: dict[str, float], gpus: 
 @pytest.mark.usefixtures("cluster")
 def test_only_the_detector_keeps_its_memory() -> None:
     environments = asked(build(AppArgs()), "runtime_env")
-    assert environments == {"Ingress": 0, "FaceCropper": 0, "Detector": {"env_vars": app.KEEP_MEMORY}}
+    assert environments == {"Ingress": 0, "FaceCropper": 0, "Detector": {"env_vars": dict(KEEP_MEMORY)}}
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])

@@ -26,11 +26,12 @@ import yaml
 from ray import serve
 from ray.serve.config import HTTPOptions
 
+from aura_model.allocator import KEEP_MEMORY
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import load_config
 from aura_model.model import MultimodalModel
 from aura_model.redaction import API_KEYS
-from deployments.app import KEEP_MEMORY, AppArgs, build
+from deployments.app import AppArgs, build
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]
 
