@@ -13,9 +13,10 @@ from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config, load_config, parse_config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel, load_for_inference
+from tests.operating_points import make_points
 
 MakeConfig = Callable[..., Config]
-POINTS = {"balanced": {"low": 0.3, "high": 0.7, "fpr": 0.05}}
+POINTS = make_points()
 
 
 def run_checkpoint(path: Path, config: Config, change: Callable[[nn.Module], None] = lambda model: None) -> Path:

@@ -143,7 +143,7 @@ def models(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> dict[str | None, 
 
 @pytest.fixture
 async def detector(models: dict[str | None, Loaded], monkeypatch: pytest.MonkeyPatch) -> Detector:
-    detector = Detector(make_config())
+    detector = Detector(make_config(inference={"checkpoint": None}))
 
     async def enqueue(job: Job) -> Sequence[ClipScore] | Exception:
         return (await detector._score_batch([job]))[0]
@@ -317,7 +317,7 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
     monkeypatch.setattr(served_model, "available_cpus", lambda: 8)
     monkeypatch.setattr("aura_model.scoring.Scorer", CountingScorer)
     config = make_config(
-        inference={"threads": threads, "device": "auto"},
+        inference={"threads": threads, "device": "auto", "checkpoint": None},
         dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
         model={"video": {"pretrained": False, "backbone": "test_vit"}, "fusion": {"hidden_dim": 8}},
     )
