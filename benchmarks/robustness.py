@@ -47,8 +47,8 @@ from aura_model.model import LoadedModel
 from aura_model.predictor import load_scorer
 from aura_model.scoring import Scorer
 from training.data.manifest import Sample, read_samples
-from training.extraction import clip_source
-from training.pairs import loose
+from training.extraction import MediaRows
+from training.loose import loose
 
 RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "default.yaml"
 DONORS = 48
@@ -162,7 +162,7 @@ def provenance(loaded: LoadedModel, args: argparse.Namespace) -> dict[str, Any]:
 def bands_of(loaded: LoadedModel) -> dict[str, Band]:
     """The band that decides, and that of each operating point."""
     points = loaded.info.operating_points
-    named = {point.name: point.band for point in points.ordered} if points else {}
+    named: dict[str, Band] = {point.name: point.band for point in points.ordered} if points else {}
     return {IN_FORCE: band_in_force(points, loaded.config.inference), **named}
 
 
@@ -170,15 +170,16 @@ def collect(tasks: Sequence[Task], setup: Setup, kept: RecordFile, workers: int)
     """Examine what is not in the file, in several processes."""
     left = {task_name(task): task for task in tasks if task_name(task) not in kept.done}
     bar = (TextColumn("people"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with (
-        Progress(*bar, console=Console(stderr=True)) as progress,
-        ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool,
-    ):
-        watched = progress.add_task("", total=len(tasks), completed=len(tasks) - len(left))
-        futures = {pool.submit(examine, setup, task): name for name, task in left.items()}
-        for future in as_completed(futures):
-            kept.add(futures[future], future.result())
-            progress.advance(watched)
+    pool = ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+    try:
+        with Progress(*bar, console=Console(stderr=True)) as progress:
+            watched = progress.add_task("", total=len(tasks), completed=len(tasks) - len(left))
+            futures = {pool.submit(examine, setup, task): name for name, task in left.items()}
+            for future in as_completed(futures):
+                kept.add(futures[future], future.result())
+                progress.advance(watched)
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def task_name(task: Task) -> str:
@@ -202,7 +203,7 @@ def examiner_of(setup: Setup) -> Examiner:
 
 def studio_of(config: Config, setup: Setup) -> Studio:
     """Makes pairs as the checkpoint's clips are cut."""
-    return Studio(config, clip_source(loose(config)), [Sample(**one) for one in json.loads(setup.donors)])
+    return Studio(config, MediaRows(loose(config)), [Sample(**one) for one in json.loads(setup.donors)])
 
 
 def show_worst(
@@ -235,10 +236,14 @@ def tell(console: Console, report: Mapping[str, Any], demands: Sequence[Line]) -
         table.add_row(name, one["kind"], str(one["n"]), _number(one["auc"]["value"]), _range(one["auc"]))
     console.print(table)
     console.print(grid_table(report["robustness"]))
+    tell_demands(console, demands)
+
+
+def tell_demands(console: Console, demands: Sequence[Line]) -> None:
+    """Print what was asked, what was found, and whether it passes."""
     for one in demands:
-        console.print(
-            f"{'pass' if one.passed else 'MISS'}  {one.what}: {one.found}", style=None if one.passed else "red"
-        )
+        line = f"{'pass' if one.passed else 'MISS'}  {one.what}: {one.found}"
+        console.print(line, style=None if one.passed else "red")
 
 
 def grid_table(robustness: Mapping[str, Any]) -> Table:

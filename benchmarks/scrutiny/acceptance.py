@@ -13,6 +13,7 @@ LEAST_CLIPS, LEAST_A_CLASS = 1000, 400
 CALLED_FAKE = 0.05
 """Share of null blends that may be called fake: the false positive rate that `balanced` promises."""
 IN_FORCE = "in_force"
+ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -66,7 +67,7 @@ def _probes(report: Mapping[str, Any]) -> Iterator[Line]:
     for name, found in report["probes"].items():
         auc, enough = found["auc"], min(found["reals"], found["fakes"]) >= LEAST_A_CLASS
         known = auc["low"] is not None
-        inside = known and auc["low"] <= 0.5 <= auc["high"]
+        inside = known and auc["low"] - ROUNDING <= 0.5 <= auc["high"] + ROUNDING
         beside = f"[{auc['low']:.3f}, {auc['high']:.3f}]" if known else "no interval"
         few = "" if enough else f", only {min(found['reals'], found['fakes'])} a class"
         yield Line(f"probe {name}: 0.5 in the interval", f"{auc['value']:.3f} {beside}{few}", inside and enough)

@@ -120,7 +120,8 @@ def picture_statistics(frames: Frames, hidden: Hidden) -> Statistics:
     changes = [_mean(step, where) for step, where in zip(steps, both, strict=True)]
     blocks = [_mean(steps[0][:, :, 7::8], both[0][:, :, 7::8]), _mean(steps[1][:, 7::8], both[1][:, 7::8])]
     fine = np.stack([cv2.Laplacian(one, cv2.CV_32F) for one in bright])
-    return (*colours.mean(0), *colours.std(0), *changes, *blocks, _mean(np.abs(fine), seen))
+    whole = np.stack([cv2.erode(one.astype(np.uint8), np.ones((3, 3), np.uint8)) > 0 for one in seen])
+    return (*colours.mean(0), *colours.std(0), *changes, *blocks, _mean(np.abs(fine), whole))
 
 
 def file_facts(frames: Frames) -> Statistics:

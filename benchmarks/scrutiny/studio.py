@@ -10,9 +10,11 @@ from aura_model.augment.donor import nearest_donors
 from aura_model.augment.families import HELD_OUT
 from aura_model.augment.forgery import Material
 from aura_model.config import Config
+from aura_model.errors import ConfigError
+from aura_model.media import MediaInfo
 from aura_model.seeds import derive_seed
 from training.data.manifest import Sample
-from training.pairs import Draw, Pair, PairSource, is_still, material_of
+from training.pairs import Draw, Pair, PairSource, inside, is_still, material_of
 from training.rows import EVALUATION, Row, clip_from_row
 
 PathRow = dict[str, Any]
@@ -25,7 +27,13 @@ class Studio:
     """Makes pairs; the same (person, family, draw) gives the same pair."""
 
     def __init__(self, config: Config, loose_rows: RowSource, donors: Sequence[Sample]) -> None:
-        """Take loose crops from `loose_rows`, see `training.pairs.PairSource`; donors are of these people."""
+        """Take loose crops from `loose_rows`, see `training.pairs.PairSource`; donors are of these people.
+
+        Raises:
+            ConfigError: the configuration makes no pseudo-fakes, so it says nothing of loose crops.
+        """
+        if not config.dataset.pseudo_fakes.enabled:
+            raise ConfigError("dataset.pseudo_fakes.enabled is false: pass the recipe that the model was trained by")
         self._config, self._rows, self._people = config, loose_rows, donors
         self._pairs = PairSource(config, loose_rows)
 
@@ -55,8 +63,9 @@ class Studio:
 
     def _material(self, row: Row) -> Material:
         rng = np.random.default_rng(derive_seed(self._config.seed, EVALUATION, str(row["video_id"])))
-        rate = self._config.dataset.video.frame_rate
-        return material_of(clip_from_row(row), still=is_still(row["media"]), rng=rng, rate=rate)
+        media, dataset = MediaInfo.model_validate_json(row["media"]), self._config.dataset
+        footage = inside(clip_from_row(row), dataset.pseudo_fakes.margin, media.width or 0, media.height or 0)
+        return material_of(footage, dataset.video.frame_rate if is_still(media) else None, rng)
 
     def _fitting(self, rows: Sequence[Row], sample: Sample) -> list[Material]:
         others = [material for person, material in self._donors if person != person_of(sample)]
