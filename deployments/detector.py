@@ -17,8 +17,10 @@ from ray import serve
 from aura_model.clips import Clip, Clips
 from aura_model.config import CheckpointChoice, Config
 from aura_model.errors import AuraError, ConfigError
+from aura_model.explanation import explain
 from aura_model.logging import get_logger, setup_logging
 from aura_model.scores import ClipScore
+from aura_model.stopwatch import Stopwatch
 from deployments.loading import Candidate, Loaded, LoadingModel
 from deployments.messages import UNKNOWN, Cropped, Failed, ModelStatus, Scored, Settings, Trace, Unfit
 from deployments.metrics import DetectorMetrics
@@ -106,15 +108,21 @@ class Detector:
         return await self._score(Job(cropped.clips, loaded, trace))
 
     async def _score(self, job: Job) -> Scored:
-        began = time.perf_counter()
+        stopwatch = Stopwatch()
         logger = get_logger(__name__).bind(**job.trace.fields(), clips=len(job.clips.clips))
         scores = await self._enqueue(job) if job.clips.clips else ()
-        seconds = time.perf_counter() - began
+        stopwatch.lap("score")
         if isinstance(scores, Exception):
             logger.bind(error=type(scores).__name__).error("a file could not be scored")
             raise scores
-        logger.bind(timings={"score": round(1000 * seconds, 1)}).debug("scored")
-        return Scored(job.clips.without_samples(), tuple(scores), job.model.info, {"score": seconds})
+        heatmaps = None
+        if job.trace.explain:
+            heatmaps = await asyncio.to_thread(explain, job.clips, scores, job.model.config.dataset.face)
+            stopwatch.lap("explain")
+        timings = stopwatch.seconds
+        logger.bind(timings={stage: round(1000 * seconds, 1) for stage, seconds in timings.items()}).debug("scored")
+        bare = tuple(score.without_heatmap() for score in scores)
+        return Scored(job.clips.without_samples(), bare, job.model.info, timings, heatmaps=heatmaps)
 
     def _unfit(self, trace: Trace) -> Unfit:
         settings = self._model.status().settings

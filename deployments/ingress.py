@@ -33,7 +33,7 @@ from deployments.problems import ServiceError, code_of_status, document, problem
 from deployments.proxy import HEADER as REQUEST_ID
 from deployments.request_ids import RequestIds, trace_of
 from deployments.security_headers import SecurityHeaders
-from deployments.uploads import VideoRequest
+from deployments.uploads import EXPLAIN, VideoRequest
 
 PREDICT_CODES = (
     "unauthorized",
@@ -68,6 +68,13 @@ _REQUEST_BODY = {
             }
         },
     },
+}
+
+_EXPLAIN = {
+    "name": EXPLAIN,
+    "in": "query",
+    "description": "Whether each face of the reply is to hold a heat-map: where it looks forged, with a picture of it.",
+    "schema": {"type": "boolean", "default": False},
 }
 
 
@@ -157,7 +164,7 @@ def _add_predict(api: FastAPI, predictor: Predictor, access: Access) -> None:
         "/predict",
         response_model=Analysis,
         responses=document(PREDICT_CODES),
-        openapi_extra={"requestBody": _REQUEST_BODY},
+        openapi_extra={"parameters": [_EXPLAIN], "requestBody": _REQUEST_BODY},
         dependencies=_security(access),
     )
     async def predict(request: Request) -> Analysis:

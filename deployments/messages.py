@@ -17,7 +17,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.analysis import ModelInfo
+from aura_model.analysis import Heatmap, ModelInfo
 from aura_model.clips import Clips
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
@@ -32,11 +32,14 @@ State = Literal["loading", "ready", "failed"]
 
 @dataclass(frozen=True)
 class Trace:
-    """Which request a stage works for. It goes with each call, and its fields into each line of the log."""
+    """Which request a stage works for. It goes with each call, and its ids into each line of the log."""
 
     request_id: str
     traceparent: str | None = None
     """The W3C trace context of our own span, where the caller gave one that is valid."""
+    explain: bool = False
+    """Whether the caller wants heat-maps. Said here, because an older stage reads past a field that it does not know
+    and stumbles over an argument."""
 
     def fields(self) -> dict[str, str]:
         """What a line of the log says about the request: its id, and the ids of trace and span where there are any."""
@@ -120,15 +123,18 @@ class Unfit:
 
 @dataclass(frozen=True, eq=False)
 class Scored:
-    """The detector's answer for one file: no pixels, no sound."""
+    """The detector's answer for one file: no sound, and no pixels but in the heat-maps."""
 
     clips: Clips
     scores: tuple[ClipScore, ...]
-    """One for each clip, in the same order."""
+    """One for each clip, in the same order, without its map."""
     model: ModelInfo
     timings: Mapping[str, float]
     """Seconds per stage beside those in `clips.timings`."""
     messages: int = MESSAGES
+    heatmaps: Mapping[int, Heatmap] | None = None
+    """Those of the faces, by track_id, where the request asked for them. The detector draws them, for it alone has both
+    the crops and the scores. At most `dataset.face.max_faces`, each of some 125 kB at most."""
 
 
 @dataclass(frozen=True)

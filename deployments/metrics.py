@@ -14,7 +14,7 @@ OTHER = "other"
 """What a label says for a value outside its set: a number of series that a caller could raise is none of ours."""
 REJECTIONS = frozenset({"busy", "model_not_ready", "rate_limited", "unauthorized"})
 """Outcomes of requests that were turned away before any of their body was read."""
-STAGES = ("fetch", "queue", "open", "decode", "faces", "sound", "score", "total")
+STAGES = ("fetch", "queue", "open", "decode", "faces", "sound", "score", "explain", "total")
 CAUSES: Mapping[str, str] = {
     "decode_crashed": "crash",
     "decode_out_of_memory": "memory",

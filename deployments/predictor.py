@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from starlette.requests import Request
@@ -19,7 +19,7 @@ from deployments.messages import Backend, Scored, Trace
 from deployments.metrics import IngressMetrics
 from deployments.problems import ServiceError
 from deployments.request_ids import trace_of
-from deployments.uploads import as_array, receive_media
+from deployments.uploads import as_array, receive_media, wants_heatmaps
 
 if TYPE_CHECKING:
     from loguru import Logger
@@ -56,6 +56,7 @@ class Predictor:
         event = Event(trace_of(request))
         try:
             event.caller = self._access.admit(request)
+            event.trace = replace(event.trace, explain=wants_heatmaps(request))
             analysis = await self._bounded(request, event)
         except AuraError as error:
             event.status = error.code
@@ -98,7 +99,13 @@ class Predictor:
     def _report(self, scored: Scored, fetched: float, event: "Event") -> Analysis:
         timings = {"fetch": fetched, **scored.timings, "total": event.seconds()}
         return analyse(
-            scored.clips, scored.scores, scored.model, self._config, timings, request_id=event.trace.request_id
+            scored.clips,
+            scored.scores,
+            scored.model,
+            self._config,
+            timings,
+            request_id=event.trace.request_id,
+            heatmaps=scored.heatmaps,
         )
 
 

@@ -1,4 +1,4 @@
-"""What a request to `/predict` brings: a JSON body with a URL, or a multipart form with a file."""
+"""What a request to `/predict` brings: in its body a URL (JSON) or a file (multipart form), in its query a wish."""
 
 import asyncio
 import os
@@ -25,6 +25,8 @@ from deployments.forms import MAX_NAME, OVERHEAD, read_file
 from deployments.problems import ServiceError
 from deployments.urls import MAX_URL
 
+EXPLAIN = "explain"
+"""The name of the query's parameter."""
 MAX_JSON = 65536
 """Bytes of a JSON body; a URL is far shorter."""
 GRACE_SECONDS = 5.0
@@ -51,6 +53,18 @@ class VideoRequest(BaseModel):
         description="Where the video lies: an http(s) URL, usually a signed one.",
         examples=["https://storage.example.com/uploads/interview.mp4?X-Signature=..."],
     )
+
+
+def wants_heatmaps(request: Request) -> bool:
+    """Whether the query says `explain=true`.
+
+    Raises:
+        ServiceError: `invalid_request`, where it says anything but `true` or `false`, once.
+    """
+    given = [value.lower() for value in request.query_params.getlist(EXPLAIN)] or ["false"]
+    if given not in (["true"], ["false"]):
+        raise ServiceError("invalid_request", f"{EXPLAIN}: say {EXPLAIN}=true or {EXPLAIN}=false.")
+    return given == ["true"]
 
 
 def body_kind(request: Request) -> Literal["json", "form"]:

@@ -49,7 +49,8 @@ def read_scored(scored: Scored) -> Scored:
         VersionError: see `understood`.
     """
     clips = replace(scored.clips, media=current(scored.clips.media))
-    return replace(understood(scored), clips=clips, model=current(scored.model))
+    heatmaps = scored.heatmaps and {track_id: current(heatmap) for track_id, heatmap in scored.heatmaps.items()}
+    return replace(understood(scored), clips=clips, model=current(scored.model), heatmaps=heatmaps)
 
 
 def current(part: Part) -> Part:

@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.analysis import ModelInfo
+from aura_model.analysis import FaceBox, Heatmap, ModelInfo, Peak
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
 from aura_model.media import MediaInfo
@@ -58,9 +58,18 @@ def make_clip(start: float = 0.0, side: int = 4) -> Clip:
     )
 
 
-def make_scored(fake: float = 3.0) -> Scored:
+HEATMAP = Heatmap(
+    area=FaceBox(time=0.125, x1=10.0, y1=8.0, x2=40.0, y2=38.0),
+    values=((0.1, 0.2), (0.9, 0.3)),
+    peak=Peak(x=17.5, y=30.5, probability=0.9),
+    image="data:image/png;base64,iVBORw0KGgo=",
+)
+
+
+def make_scored(fake: float = 3.0, *, explain: bool = False) -> Scored:
     clips = make_clips().without_samples()
-    return Scored(clips, (ClipScore(fake=fake, video=fake, audio=None),), INFO, {"score": 0.002})
+    scores = (ClipScore(fake=fake, video=fake, audio=None),)
+    return Scored(clips, scores, INFO, {"score": 0.002}, heatmaps={0: HEATMAP} if explain else None)
 
 
 class FakeBackend:

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import httpx
+import numpy as np
+import numpy.typing as npt
 import pytest
 from loguru import logger
 from ray.exceptions import TaskCancelledError
@@ -18,10 +20,10 @@ from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
 from deployments.forms import MAX_PARTS, OVERHEAD
 from deployments.health import Monitor
-from deployments.messages import ModelStatus
+from deployments.messages import ModelStatus, Scored
 from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError
 from deployments.uploads import MAX_JSON
-from tests.deployments.conftest import FakeBackend, client_of, make_config, make_scored
+from tests.deployments.conftest import HEATMAP, FakeBackend, client_of, make_config, make_scored
 
 URL = "https://storage.example.com/a.mp4?X-Signature=SECRET"
 FORM = {"content-type": "multipart/form-data; boundary=b"}
@@ -461,6 +463,84 @@ async def test_no_file_is_left(
             await upload(client, b"a" * 3_000_000)
     assert files_in(tmp_path) == 0
     assert during == ([] if outcome == "too large" else [0])
+
+
+# --- heat-maps --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def explaining(backend: FakeBackend) -> FakeBackend:
+    """Sends heat-maps where it is asked for them."""
+
+    async def answer(media: npt.NDArray[np.uint8], seconds: float) -> Scored:
+        return make_scored(explain=backend.traces[-1].explain)
+
+    backend.answer = answer
+    return backend
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("", False),
+        ("?explain=true", True),
+        ("?explain=True", True),
+        ("?explain=false", False),
+        ("?explanation=true", False),
+    ],
+)
+@pytest.mark.usefixtures("explaining", "fetched")
+@pytest.mark.parametrize("by", ["upload", "url"])
+async def test_each_face_has_a_heat_map_where_the_query_asks(
+    client: httpx.AsyncClient, query: str, expected: bool, by: str
+) -> None:
+    body: dict[str, Any] = {"json": {"video_url": URL}} if by == "url" else {"files": {"file": ("a.mp4", b"video")}}
+    reply = await client.post(f"/predict{query}", **body)
+    assert reply.status_code == 200
+    (face,) = reply.json()["faces"]
+    assert face["heatmap"] == (HEATMAP.model_dump(mode="json") if expected else None)
+
+
+async def test_but_for_the_heat_map_the_answer_is_the_same(explaining: FakeBackend, client: httpx.AsyncClient) -> None:
+    plain, asked = [
+        (await client.post(f"/predict?explain={wish}", files={"file": b"video"})).json() for wish in ("false", "true")
+    ]
+    assert plain["faces"][0].pop("heatmap") is None
+    assert asked["faces"][0].pop("heatmap") is not None
+    for reply in (plain, asked):
+        del reply["timings"], reply["request_id"]
+    assert plain == asked
+    assert [trace.explain for trace in explaining.traces] == [False, True]
+
+
+@pytest.mark.parametrize("query", ["explain", "explain=", "explain=1", "explain=yes", "explain=true&explain=true"])
+async def test_any_other_wish_is_refused(backend: FakeBackend, client: httpx.AsyncClient, query: str) -> None:
+    reply = await client.post(f"/predict?{query}", files={"file": b"video"})
+    assert "explain=true" in assert_problem(reply, "invalid_request")["detail"]
+    assert backend.media == []
+
+
+async def test_who_may_not_ask_is_told_nothing_of_the_query(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AURA_API_KEYS", "ab12" * 8)
+    async with client_of(make_config(), FakeBackend()) as client:
+        assert_problem(await client.post("/predict?explain=maybe", files={"file": b"video"}), "unauthorized")
+
+
+@pytest.mark.usefixtures("explaining")
+async def test_no_picture_of_a_face_is_logged(client: httpx.AsyncClient) -> None:
+    lines: list[str] = []
+    sink = logger.add(lines.append, format="{message} {extra}", level="TRACE")
+    reply = await client.post("/predict?explain=true", files={"file": b"video"})
+    logger.remove(sink)
+    assert reply.json()["faces"][0]["heatmap"]["image"] == HEATMAP.image
+    assert any("inference" in line for line in lines)
+    assert not any("base64" in line for line in lines)
+
+
+async def test_the_wish_is_documented(client: httpx.AsyncClient) -> None:
+    schema = (await client.get("/openapi.json")).json()
+    (parameter,) = schema["paths"]["/predict"]["post"]["parameters"]
+    assert (parameter["name"], parameter["in"], parameter["schema"]["type"]) == ("explain", "query", "boolean")
 
 
 # --- ids and the log --------------------------------------------------------------------------------------------------

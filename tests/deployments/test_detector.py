@@ -4,6 +4,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import numpy.typing as npt
 import pytest
 import torch
 
@@ -14,7 +16,7 @@ from aura_model.scoring import Scorer
 from deployments import served_model
 from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each, score_jobs
 from deployments.loading import Loaded
-from deployments.messages import MESSAGES, UNKNOWN, Cropped, Failed, Scored, Unfit, fit_of
+from deployments.messages import MESSAGES, UNKNOWN, Cropped, Failed, Scored, Trace, Unfit, fit_of
 from tests.deployments.conftest import INFO, make_clips, make_config
 
 POISON = 99.0
@@ -31,7 +33,11 @@ class Model:
         self.batches.append(len(clips))
         if any(clip.times[0] == POISON for clip in clips):
             raise RuntimeError("poison")
-        return [ClipScore(fake=float(clip.times[0]), video=None, audio=None) for clip in clips]
+        return [ClipScore(float(clip.times[0]), None, None, self.heat(clip)) for clip in clips]
+
+    def heat(self, clip: Clip) -> npt.NDArray[np.float32]:
+        """The later a clip starts, the hotter all of it."""
+        return np.full((len(clip.times), 3, 3), float(clip.times[0]) / 10, np.float32)
 
 
 @pytest.fixture
@@ -187,6 +193,32 @@ async def test_pixels_do_not_leave_the_detector(detector: Detector) -> None:
     assert all(clip.frames is None and clip.wave is None for clip in scored.clips.clips)
     assert scored.timings.keys() == {"score"}
     await detector.check_health()
+
+
+async def test_maps_stay_in_the_detector_unless_they_are_asked_for(detector: Detector) -> None:
+    scored = await detector.score(cropped(2))
+    assert isinstance(scored, Scored)
+    assert scored.heatmaps is None
+    assert [score.heatmap for score in scored.scores] == [None, None]
+
+
+async def test_a_heat_map_of_each_face_where_they_are_asked_for(detector: Detector) -> None:
+    scored = await detector.score(cropped(3), Trace("abc-1", explain=True))
+    assert isinstance(scored, Scored)
+    assert scored.heatmaps is not None
+    assert scored.heatmaps.keys() == {0}
+    heatmap = scored.heatmaps[0]
+    assert (heatmap.area.time, heatmap.peak.probability) == (2.0, 0.2)  # the clip with the highest score
+    assert heatmap.image.startswith("data:image/png;base64,")
+    assert [score.heatmap for score in scored.scores] == [None] * 3
+    assert all(clip.frames is None for clip in scored.clips.clips)
+    assert scored.timings.keys() == {"score", "explain"}
+
+
+async def test_nothing_to_explain_in_a_file_without_clips(detector: Detector) -> None:
+    scored = await detector.score(cropped(0), Trace("abc-1", explain=True))
+    assert isinstance(scored, Scored)
+    assert scored.heatmaps == {}
 
 
 async def test_what_the_model_raises_for_a_file_is_raised(detector: Detector) -> None:

@@ -5,10 +5,11 @@ import pickle
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from aura_model.analysis import ModelInfo
+from aura_model.analysis import Heatmap, ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.errors import AuraError, ConfigError, MediaError, ModelNotReadyError
 from aura_model.media import MediaInfo
@@ -16,7 +17,7 @@ from aura_model.scores import ClipScore
 from deployments.messages import MESSAGES, Cropped, Failed, ModelStatus, Scored, Settings, Trace, Unfit, fit_of
 from deployments.problems import ServiceError
 from deployments.versions import VersionError, current, known, read_scored, read_settings, understood
-from tests.deployments.conftest import INFO, READY, make_clips, make_config, make_scored
+from tests.deployments.conftest import HEATMAP, INFO, READY, make_clips, make_config, make_scored
 
 FIRST: dict[type, str] = {
     Clip: "times seconds frames boxes landmarks track_id wave",
@@ -72,6 +73,22 @@ def test_a_message_of_yesterday() -> None:
     assert dataclasses.replace(status, state="loading").model == INFO
 
 
+def test_an_ingress_and_a_detector_that_know_nothing_of_heat_maps() -> None:
+    """They are neither asked for nor sent."""
+    trace = sent(Trace("abc-1", explain=True), {"explain": None})
+    assert "explain" not in vars(trace)
+    assert not trace.explain
+    scored = sent(make_scored(explain=True), {"heatmaps": None, "messages": MESSAGES - 1})
+    assert "heatmaps" not in vars(scored)
+    assert read_scored(scored).heatmaps is None
+
+
+def test_a_score_without_the_newest_field() -> None:
+    score = sent(ClipScore(1.0, None, -1.0, np.zeros((1, 2, 2), np.float32)), {"heatmap": None})
+    assert "heatmap" not in vars(score)
+    assert (score.fake, score.heatmap) == (1.0, None)
+
+
 @pytest.mark.parametrize("version", [MESSAGES - 2, MESSAGES + 2])
 @pytest.mark.parametrize("message", [READY, make_scored(), Failed("busy", "", False), Settings({}, "")], ids=repr)
 def test_a_distant_version_is_refused(message: Any, version: int) -> None:
@@ -101,11 +118,14 @@ def test_a_part_of_the_reply_with_a_field_of_tomorrow() -> None:
 
 def test_the_reply_is_built_from_parts_of_this_version() -> None:
     scored = make_scored()
-    info, media = INFO.model_copy(), scored.clips.media.model_copy()
-    for part in (info, media):
+    info, media, heatmap = INFO.model_copy(), scored.clips.media.model_copy(), HEATMAP.model_copy()
+    for part in (info, media, heatmap):
         part.__dict__["later"] = 1
     clips = dataclasses.replace(scored.clips, media=media)
-    read = read_scored(pickle.loads(pickle.dumps(dataclasses.replace(scored, model=info, clips=clips))))
+    scored = dataclasses.replace(scored, model=info, clips=clips, heatmaps={0: heatmap})
+    read = read_scored(pickle.loads(pickle.dumps(scored)))
+    assert read.heatmaps == {0: HEATMAP}
+    assert vars(read.heatmaps[0]).keys() == Heatmap.model_fields.keys()
     assert vars(read.model).keys() == ModelInfo.model_fields.keys()
     assert vars(read.clips.media).keys() == MediaInfo.model_fields.keys()
 
