@@ -1,0 +1,51 @@
+"""What the default model answers for the bundled clips. Written anew, such as for new weights, by
+
+python tests/golden.py
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from aura_model.analysis import Analysis
+from aura_model.config import load_config
+from aura_model.predictor import Predictor
+
+HERE = Path(__file__).parent
+MEDIA, REPLIES = HERE / "media", HERE / "replies"
+CLIPS: Mapping[str, str] = {"talking_face": "real", "self_made_fake": "fake"}
+"""The bundled clips that have a golden reply, and the truth about them."""
+COMMAND = "run python tests/golden.py"
+
+
+@contextmanager
+def default_model() -> Iterator[Predictor]:
+    """The model in the package, on the CPU, with heat-maps."""
+    settings = {"inference": {"checkpoint": "default", "device": "cpu"}}
+    with Predictor(load_config(settings=settings, env={}), with_heatmaps=True) as predictor:
+        yield predictor
+
+
+def plain_reply(analysis: Analysis) -> dict[str, Any]:
+    """An answer without what differs from run to run, and without the pictures."""
+    reply = analysis.model_dump(mode="json", exclude={"timings", "request_id"})
+    for face in reply["faces"]:
+        if face["heatmap"]:
+            del face["heatmap"]["image"]
+    return reply
+
+
+def main() -> None:
+    """Write the replies."""
+    REPLIES.mkdir(exist_ok=True)
+    with default_model() as predictor:
+        for name in CLIPS:
+            reply = plain_reply(predictor.predict(MEDIA / f"{name}.mp4"))
+            (REPLIES / f"{name}.json").write_text(json.dumps(reply, indent=1) + "\n")
+            print(f"{name}: {reply['verdict']}, {reply['fake_probability']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
