@@ -29,12 +29,20 @@ def default_model() -> Iterator[Predictor]:
 
 
 def plain_reply(analysis: Analysis) -> dict[str, Any]:
-    """An answer without what differs from run to run, and without the pictures."""
-    reply = analysis.model_dump(mode="json", exclude={"timings", "request_id"})
+    """An answer without what differs from run to run, and without the pictures; four decimals of each number."""
+    reply: dict[str, Any] = _rounded(analysis.model_dump(mode="json", exclude={"timings", "request_id"}))
     for face in reply["faces"]:
         if face["heatmap"]:
             del face["heatmap"]["image"]
     return reply
+
+
+def _rounded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    if isinstance(value, list):
+        return [_rounded(item) for item in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def main() -> None:
