@@ -12,9 +12,12 @@ from aura_model.analysis import Aggregation, aggregate_tracks, probability
 from aura_model.errors import ConfigError
 from aura_model.intervals import RESAMPLES, Interval, bootstrap_intervals
 from aura_model.metrics import Labels, Scores, compute_metrics
+from aura_model.selective import CoverageRisk, coverage_risk
 from training.evaluation.score_table import VideoLines
 
 THRESHOLD = 0.5
+COVERAGES = (1.0, 0.9, 0.8, 0.5)
+"""Shares of the surest samples whose errors are told."""
 WORST = 24
 """Errors that are shown."""
 MOST_GROUPS = 100
@@ -57,7 +60,15 @@ class Level:
     def plain(self) -> dict[str, Any]:
         """As plain types, without the scores."""
         intervals = {name: asdict(interval) for name, interval in self.intervals.items()}
-        return {**self.figures, "clusters": self.clusters, "intervals": intervals}
+        curve = self.selective
+        risks = None if curve is None else {str(share): curve.risk_at(share) for share in COVERAGES}
+        selective = None if curve is None else {"area": curve.area, "risk_at": risks}
+        return {**self.figures, "clusters": self.clusters, "intervals": intervals, "selective": selective}
+
+    @property
+    def selective(self) -> CoverageRisk | None:
+        """What leaving out the least sure ones would buy; None without samples."""
+        return coverage_risk(self.labels, self.probabilities, THRESHOLD)
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ from matplotlib.ticker import MaxNLocator
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from aura_model.metrics import BINS, Labels, Scores, compute_tpr_at_fpr, reliability
+from aura_model.selective import coverage_risk
 
 REAL, FAKE = "#2f7ed8", "#d9622b"
 INK, MUTED, LINE = "#010203", "#040506", "#070809"
@@ -111,6 +112,24 @@ def reliability_plot(labels: Labels, probabilities: Scores) -> str:
         lower.yaxis.set_major_locator(MaxNLocator(3, integer=True))
 
     return _svg(draw, HALF, "reliability", f"Reliability in {BINS} bins, with the number of videos in each")
+
+
+def coverage_risk_plot(labels: Labels, probabilities: Scores, threshold: float) -> str:
+    """The share of errors among the surest samples, over the share that is kept."""
+    curve = coverage_risk(labels, probabilities, threshold)
+
+    def draw(figure: Figure) -> None:
+        """The curve over the error of all."""
+        axes = figure.subplots()
+        if curve is not None:
+            axes.step(curve.coverage, curve.risk, where="post", color=FAKE, linewidth=1.8, label="the surest")
+            axes.axhline(curve.risk[-1], color=MUTED, linewidth=1.2, linestyle="--", label=f"all: {curve.risk[-1]:.3f}")
+            axes.legend(loc="upper left")
+        axes.set_xlim(0, 1)
+        axes.set_ylim(bottom=0)
+        _label(axes, f"coverage (share of {_count(len(labels), 'video')} that is kept)", "share judged wrongly")
+
+    return _svg(draw, HALF, "coverage", "Share of errors among the surest videos over the share that is kept")
 
 
 def histogram_plot(labels: Labels, probabilities: Scores, threshold: float) -> str:

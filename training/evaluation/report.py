@@ -6,9 +6,15 @@ from typing import Any
 
 from aura_model.intervals import RESAMPLES
 from aura_model.metrics import Labels, Scores
-from training.evaluation.evaluation import THRESHOLD, Evaluation, Group, Level, VideoScore
+from training.evaluation.evaluation import COVERAGES, THRESHOLD, Evaluation, Group, Level, VideoScore
 from training.evaluation.html_parts import counted, header, show, show_range, table, text
-from training.evaluation.plots import histogram_plot, precision_recall_plot, reliability_plot, roc_plot
+from training.evaluation.plots import (
+    coverage_risk_plot,
+    histogram_plot,
+    precision_recall_plot,
+    reliability_plot,
+    roc_plot,
+)
 from training.evaluation.provenance import Provenance
 from training.evaluation.remarks import warnings_of
 from training.evaluation.style import CSS
@@ -156,6 +162,7 @@ def _curves(level: Level) -> str:
             for draw, title, caption, missing in (
                 (precision_recall_plot, "Precision and recall", ". Dashed: all called fake.", one_class),
                 (reliability_plot, "Reliability", ", in 15 bins. Below: videos in each bin.", empty),
+                (_coverage_risk, "Coverage and risk", _selective_caption(level), empty),
                 (_histogram, "Scores by class", ". Each class adds up to 100 %.", empty),
             )
         ),
@@ -167,6 +174,19 @@ def _curves(level: Level) -> str:
 def _plot(draw: Callable[[Labels, Scores], str], level: Level, title: str, caption: str, missing: str) -> str:
     drawn = f"<p>Not drawn: {text(missing)}.</p>" if missing else draw(level.labels, level.probabilities)
     return f"<h3>{title}</h3>{drawn}<figcaption>{text(caption)}</figcaption>"
+
+
+def _coverage_risk(labels: Labels, probabilities: Scores) -> str:
+    return coverage_risk_plot(labels, probabilities, THRESHOLD)
+
+
+def _selective_caption(level: Level) -> str:
+    """What abstaining would buy."""
+    curve = level.selective
+    if curve is None:
+        return ""
+    shares = ", ".join(f"{curve.risk_at(share):.1%} of the surest {share:.0%}" for share in COVERAGES)
+    return f". Wrong: {shares}; mean over all coverages {curve.area:.3f}."
 
 
 def _histogram(labels: Labels, probabilities: Scores) -> str:

@@ -216,6 +216,15 @@ def test_what_is_undefined_says_why(videos: list[VideoLines], reason: str) -> No
     assert found.videos.intervals["auc"].reason == found.clips.intervals["auc"].reason == reason
 
 
+def test_what_abstaining_would_buy_is_told_per_video_and_per_clip() -> None:
+    videos = [*(video(f"{n}", 1, 3.0, 4.0) for n in range(9)), video("unsure", 1, -0.5, 0.1)]
+    plain = evaluate(videos).plain()
+    assert plain["videos"]["selective"]["risk_at"] == {"1.0": 0.1, "0.9": 0.0, "0.8": 0.0, "0.5": 0.0}
+    assert plain["clips"]["selective"]["risk_at"]["1.0"] == 0.05
+    assert plain["videos"]["selective"]["area"] == pytest.approx(0.01)
+    assert evaluate([video("broken", 0)]).plain()["videos"]["selective"] is None
+
+
 def test_the_results_are_plain() -> None:
     found = evaluate([*some(30, method="x"), video("broken", 0)], group_by=["method"]).plain()
     again = json.loads(json.dumps(found, allow_nan=False))

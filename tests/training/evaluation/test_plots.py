@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from aura_model.metrics import Labels, Scores
-from training.evaluation.plots import PAGE_COLOURS, histogram_plot, precision_recall_plot, reliability_plot, roc_plot
+from training.evaluation.plots import (
+    PAGE_COLOURS,
+    coverage_risk_plot,
+    histogram_plot,
+    precision_recall_plot,
+    reliability_plot,
+    roc_plot,
+)
 
 Plot = Callable[[Labels, Scores], str]
 
@@ -17,7 +24,11 @@ def histogram(labels: Labels, probabilities: Scores) -> str:
     return histogram_plot(labels, probabilities, 0.5)
 
 
-PLOTS = [roc_plot, precision_recall_plot, reliability_plot, histogram]
+def coverage(labels: Labels, probabilities: Scores) -> str:
+    return coverage_risk_plot(labels, probabilities, 0.5)
+
+
+PLOTS = [roc_plot, precision_recall_plot, reliability_plot, coverage, histogram]
 
 
 def some(count: int = 60, seed: int = 0) -> tuple[Labels, Scores]:
@@ -80,6 +91,7 @@ def test_the_same_scores_give_the_same_text(plot: Plot) -> None:
         (roc_plot, {"false positive rate (share of 30 real videos)", "true positive rate (share of 30 fake videos)"}),
         (precision_recall_plot, {"recall (share of 30 fake videos)", "precision (share of those called)"}),
         (reliability_plot, {"fake probability", "share of fakes", "videos", "as stated", "found"}),
+        (coverage, {"coverage (share of 60 videos that is kept)", "share judged wrongly", "the surest"}),
         (histogram, {"share of the class's videos", "real, n = 30", "fake, n = 30", "threshold 0.5"}),
     ],
 )
@@ -112,7 +124,13 @@ def test_reliability_counts_the_videos_of_each_bin() -> None:
     assert "1" in found
 
 
-@pytest.mark.parametrize("plot", [reliability_plot, histogram])
+def test_coverage_is_shown_over_the_error_of_all() -> None:
+    found = words(coverage(np.array([0, 0, 1, 1]), np.array([0.1, 0.7, 0.8, 0.9])))
+    assert "all: 0.250" in found
+    assert "coverage (share of 4 videos that is kept)" in found
+
+
+@pytest.mark.parametrize("plot", [reliability_plot, coverage, histogram])
 @pytest.mark.parametrize("label", [0, 1])
 def test_one_class_can_be_drawn_where_that_makes_sense(plot: Plot, label: int) -> None:
     assert plot(np.full(3, label), np.array([0.0, 0.5, 1.0])).startswith("<svg")

@@ -26,7 +26,7 @@ PROVENANCE = Provenance(
 )
 COMMAND = "python training/evaluate.py --from-csv results/predictions.csv --output results"
 HOSTILE = "<script>alert(1)</script>\"'&<img src=http://evil/x onerror=y>\n\N{RIGHT-TO-LEFT OVERRIDE}\udcff"
-PLOTS = ("roc_plot", "precision_recall_plot", "reliability_plot", "histogram_plot")
+PLOTS = ("roc_plot", "precision_recall_plot", "reliability_plot", "coverage_risk_plot", "histogram_plot")
 VOID = {"meta", "img", "br", "path", "use", "rect"}
 
 
@@ -110,7 +110,7 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
     page = Page(usual())
     assert "script" not in page.tags
     assert "link" not in page.tags
-    assert page.tags.count("svg") == 4
+    assert page.tags.count("svg") == 5
     assert [link for link in page.links if not link.startswith(("#", "data:image/jpeg;base64,"))] == []
     assert "default-src 'none'" in unescape(usual())
     assert "url(http" not in usual()
@@ -156,6 +156,14 @@ def test_the_video_comes_before_the_clip() -> None:
 )
 def test_the_page_says(said: str) -> None:
     assert said in Page(usual()).text
+
+
+def test_coverage_and_risk_are_told_beside_the_curve() -> None:
+    videos = [
+        video(f"{n}", 1, -0.1 - 0.01 * n if n < 2 else 3.0 + n) for n in range(10)
+    ]  # the two least sure are wrong
+    words = Page(report(videos)).text
+    assert "Wrong: 20.0% of the surest 100%, 11.1% of the surest 90%, 0.0% of the surest 80%" in words
 
 
 def test_the_confusion_matrix_counts_each_video() -> None:
@@ -220,10 +228,10 @@ def test_text_from_outside_stays_text() -> None:
     [
         ([], 0, "Not drawn: no samples."),
         ([video("a", 1, error="too_long")], 0, "No video could be scored"),
-        ([video("a", 1, 1.0), video("b", 1, -1.0)], 2, "Not drawn: no real samples."),
-        ([video("a", 0, 1.0)], 2, "\N{EN DASH} no fake samples"),
-        ([video("a", 0, 1.0)], 2, "No interval for any figure: only 1 independent samples"),
-        ([video("a", 0, 1.0), video("b", 1, -1.0)], 4, "No interval for any figure: only 2 independent samples"),
+        ([video("a", 1, 1.0), video("b", 1, -1.0)], 3, "Not drawn: no real samples."),
+        ([video("a", 0, 1.0)], 3, "\N{EN DASH} no fake samples"),
+        ([video("a", 0, 1.0)], 3, "No interval for any figure: only 1 independent samples"),
+        ([video("a", 0, 1.0), video("b", 1, -1.0)], 5, "No interval for any figure: only 2 independent samples"),
     ],
 )
 def test_a_poor_table_makes_a_page_that_says_what_is_missing(videos: list[VideoLines], drawn: int, said: str) -> None:

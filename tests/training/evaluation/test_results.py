@@ -18,7 +18,7 @@ BROKEN = [
 
 @pytest.fixture(autouse=True)
 def _quick_plots(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("roc_plot", "precision_recall_plot", "reliability_plot", "histogram_plot"):
+    for name in ("roc_plot", "precision_recall_plot", "reliability_plot", "coverage_risk_plot", "histogram_plot"):
         monkeypatch.setattr(f"training.evaluation.report.{name}", lambda *_: "<svg></svg>")
 
 
