@@ -6,14 +6,15 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.analysis import Heatmap
-from aura_model.clips import Clip, Clips
-from aura_model.config import FaceConfig, load_config
+from aura_model.analysis import Heatmap, ModelInfo, analyse
+from aura_model.clips import Clip, Clips, load_clips
+from aura_model.config import FaceConfig, load_config, parse_config
 from aura_model.explanation import PICTURE, explain
 from aura_model.faces import center_crop, crop_face
 from aura_model.heatmap import Image, overlay
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from tests.aura_model.conftest import Films
 
 FACE = load_config(env={}).dataset.face
 MEDIA = MediaInfo(
@@ -28,6 +29,7 @@ MEDIA = MediaInfo(
     video_codec="h264",
     audio_codec=None,
 )
+MODEL = ModelInfo(name="m", version="1", trained=True, calibrated=True)
 PREFIX = "data:image/png;base64,"
 
 
@@ -169,6 +171,31 @@ def test_colours_are_those_of_the_crop() -> None:
     cropped.frames[:] = (250, 40, 10)
     found = explained([(cropped, score(1.0, maps((5, 5, 0.9), (5, 5, 0.9))))])[0]
     assert picture(found)[3, 3].tolist() == [250, 40, 10]
+
+
+def test_a_film_that_is_forged_in_one_place_for_a_while(films: Films) -> None:
+    """From the file to the reply: six seconds, of which those from 2 to 4 have a bright square, which a judge sees."""
+    images = np.full((48, 120, 160, 3), 60, np.uint8)
+    images[16:32, 80:100, 40:60] = 230
+    film = films.film("mp4", films.Pictures(images=list(images), rate=8))
+    settings = {"detect": False, "size": 96}, {"temporal_window": 8, "frame_rate": 8.0, "clips_per_video": {"eval": 6}}
+    config = parse_config({"dataset": {"face": settings[0], "video": settings[1], "audio": {"enabled": False}}})
+    clips = load_clips(film, config)
+    scores = [judged(clip.frames) for clip in clips.clips if clip.frames is not None]
+    heatmaps = explain(clips, scores, config.dataset.face)
+    answer = analyse(clips, scores, MODEL, config, {}, heatmaps=heatmaps)
+    assert [(segment.start, segment.end) for segment in answer.segments] == [(2.0, 4.0)]
+    heatmap = answer.faces[0].heatmap
+    assert heatmap is not None
+    assert 2.0 <= heatmap.area.time < 4.0
+    assert (heatmap.area.x1, heatmap.area.x2) == (20, 140)
+    assert (heatmap.peak.x, heatmap.peak.y) == (50, 90)
+
+
+def judged(frames: npt.NDArray[np.uint8]) -> ClipScore:
+    """Bright places are forged."""
+    cells = frames.reshape(len(frames), 6, 16, 6, 16, 3).mean(axis=(2, 4, 5)) / 255
+    return score(20 * (float(cells.max()) - 0.5), cells.astype(np.float32))
 
 
 def test_one_score_for_each_clip() -> None:
