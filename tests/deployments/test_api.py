@@ -5,6 +5,7 @@ import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -23,7 +24,8 @@ from deployments.health import Monitor
 from deployments.messages import ModelStatus, Scored
 from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError
 from deployments.uploads import MAX_JSON
-from tests.deployments.conftest import HEATMAP, FakeBackend, client_of, make_config, make_scored
+from tests.deployments.conftest import HEATMAP, INFO, Answer, FakeBackend, client_of, make_config, make_scored
+from tests.operating_points import make_points
 
 URL = "https://storage.example.com/a.mp4?X-Signature=SECRET"
 FORM = {"content-type": "multipart/form-data; boundary=b"}
@@ -86,6 +88,37 @@ async def test_an_upload_is_analysed(backend: FakeBackend, client: httpx.AsyncCl
     analysis = Analysis.model_validate(reply.json())
     assert (analysis.verdict, analysis.model.version) == ("fake", "test-1")
     assert backend.media == [b"video"]
+
+
+def answers(scored: Scored) -> Answer:
+    """A backend's answer that is always this one."""
+
+    async def answer(*_: object) -> Scored:
+        return scored
+
+    return answer
+
+
+@pytest.mark.parametrize(("point", "verdict"), [("screening", "fake"), ("balanced", "fake"), ("strict", "uncertain")])
+async def test_the_operating_point_of_the_service_decides(backend: FakeBackend, point: str, verdict: str) -> None:
+    points = make_points(strict=(0.3, 0.9))
+    model = INFO.model_copy(update={"operating_points": points})
+    backend.answer = answers(replace(make_scored(fake=1.0), model=model))
+    async with client_of(make_config(inference={"operating_point": point}), backend) as client:
+        reply = (await upload(client)).json()
+    assert (reply["verdict"], reply["operating_point"]["name"]) == (verdict, point)
+    assert reply["operating_point"] == points.named(point).model_dump(mode="json")
+    assert reply["model"]["operating_points"] == points.model_dump(mode="json")
+
+
+async def test_the_operating_points_change_with_the_model(backend: FakeBackend, client: httpx.AsyncClient) -> None:
+    models = [INFO.model_copy(update={"operating_points": make_points(balanced=(0.3, high))}) for high in (0.6, 0.8)]
+    verdicts = []
+    for model in [*models, INFO]:
+        backend.current = replace(backend.current, model=model)
+        backend.answer = answers(replace(make_scored(fake=1.0), model=model))
+        verdicts.append((await upload(client)).json()["verdict"])
+    assert verdicts == ["fake", "uncertain", "fake"]
 
 
 @pytest.mark.usefixtures("fetched")

@@ -1,5 +1,6 @@
 """The detector without Ray: batches, health, and what it answers before it has a model."""
 
+import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -9,6 +10,7 @@ import numpy.typing as npt
 import pytest
 import torch
 
+from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import BOXED, Config
 from aura_model.scores import ClipScore
@@ -17,7 +19,9 @@ from deployments import served_model
 from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each, score_jobs
 from deployments.loading import Loaded
 from deployments.messages import MESSAGES, UNKNOWN, Cropped, Failed, Scored, Trace, Unfit, fit_of
+from deployments.versions import read_scored
 from tests.deployments.conftest import INFO, make_clips, make_config
+from tests.operating_points import make_points
 
 POISON = 99.0
 FIT = fit_of(make_config())
@@ -267,6 +271,22 @@ async def test_the_user_config_names_another_model(
     assert scored.model is new.info
     reloaded(detector, {"checkpoint": None})
     assert (await detector.status()).model is INFO
+
+
+async def test_another_model_brings_its_operating_points_along(
+    detector: Detector, models: dict[str | None, Loaded], loaded: Loaded
+) -> None:
+    for name, high in (("eager.pth", 0.4), ("careful.pth", 0.9)):
+        points = make_points((0.2, high), (0.2, high), (0.2, high))
+        models[name] = replace(loaded, info=INFO.model_copy(update={"operating_points": points}))
+    verdicts = []
+    for name in ("eager.pth", "careful.pth"):
+        reloaded(detector, {"checkpoint": name})
+        scored = await detector.score(cropped(3))
+        assert isinstance(scored, Scored)
+        arrived = read_scored(pickle.loads(pickle.dumps(scored)))
+        verdicts.append(analyse(arrived.clips, arrived.scores, arrived.model, make_config(), {}).verdict)
+    assert verdicts == ["fake", "uncertain"]
 
 
 async def test_the_user_config_may_name_the_model_in_the_package(

@@ -18,6 +18,7 @@ from deployments.messages import MESSAGES, Cropped, Failed, ModelStatus, Scored,
 from deployments.problems import ServiceError
 from deployments.versions import VersionError, current, known, read_scored, read_settings, understood
 from tests.deployments.conftest import HEATMAP, INFO, READY, make_clips, make_config, make_scored
+from tests.operating_points import make_points
 
 FIRST: dict[type, str] = {
     Clip: "times seconds frames boxes landmarks track_id wave",
@@ -87,6 +88,19 @@ def test_a_score_without_the_newest_field() -> None:
     score = sent(ClipScore(1.0, None, -1.0, np.zeros((1, 2, 2), np.float32)), {"heatmap": None})
     assert "heatmap" not in vars(score)
     assert (score.fake, score.heatmap) == (1.0, None)
+
+
+def test_a_model_of_yesterday_has_no_operating_points() -> None:
+    model = INFO.model_copy()
+    del model.__dict__["operating_points"]
+    scored = pickle.loads(pickle.dumps(dataclasses.replace(make_scored(), model=model)))
+    assert "operating_points" not in vars(scored.model)
+    assert read_scored(scored).model == INFO
+
+
+def test_operating_points_arrive_as_they_were() -> None:
+    model = INFO.model_copy(update={"operating_points": make_points()})
+    assert read_scored(pickle.loads(pickle.dumps(dataclasses.replace(make_scored(), model=model)))).model == model
 
 
 @pytest.mark.parametrize("version", [MESSAGES - 2, MESSAGES + 2])
