@@ -7,12 +7,15 @@ import torch
 from torch import nn
 
 from aura_model import boxed
+from aura_model import checkpoint as checkpoint_module
+from aura_model import config as config_module
 from aura_model.boxed import box, without_places
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config, load_config, parse_config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.predictor import load_scorer
 from tests.operating_points import make_points
 
 MakeConfig = Callable[..., Config]
@@ -83,6 +86,8 @@ def test_half_shrinks_kernels_and_leaves_the_rest(tiny_config: MakeConfig, tmp_p
     counters = [name for name in before if name.endswith("num_batches_tracked")]
     assert counters
     assert all(stored[name].dtype == torch.int64 for name in counters)
+    read = read_checkpoint(tmp_path / "b.pth").model_state_dict
+    assert {name: value.dtype for name, value in read.items()} == {name: value.dtype for name, value in before.items()}
 
 
 def test_figures_beyond_float16_survive(tiny_config: MakeConfig, tmp_path: Path) -> None:
@@ -176,3 +181,26 @@ def test_the_full_model_fits_the_box(tmp_path: Path) -> None:
     source = run_checkpoint(tmp_path / "a.pth", config)
     assert box(source, tmp_path / "whole.pth").bytes < boxed.MOST_BYTES
     assert box(source, tmp_path / "half.pth", half=True).bytes < 0.6 * boxed.MOST_BYTES
+
+
+def test_the_boxed_file_answers_by_default_with_clips_of_its_own_kind(
+    tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """How clips are cut goes with the weights, whatever the settings say; the rest is as they say."""
+    sha256 = box(
+        run_checkpoint(tmp_path / "a.pth", tiny_config("dataset.audio.enabled=false")), tmp_path / "b.pth"
+    ).sha256
+    monkeypatch.setattr(config_module, "BOXED", tmp_path / "b.pth")
+    asked = load_config(env={}, overrides=["inference.checkpoint=default", "dataset.video.clips_per_video.eval=7"])
+    loaded = load_scorer(asked).loaded
+    assert loaded.info.version == f"multimodal_v1-{sha256[:12]}"
+    dataset = loaded.config.dataset
+    assert (dataset.face.size, dataset.video.temporal_window, dataset.audio.enabled) == (64, 3, False)
+    assert dataset.video.clips_per_video.eval == 7
+
+
+def test_an_empty_box_is_told_with_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in (config_module, checkpoint_module):
+        monkeypatch.setattr(module, "BOXED", tmp_path / "default.pth")
+    with pytest.raises(CheckpointError, match=r"checkpoint_missing: .*set inference\.checkpoint to a file of yours"):
+        load_scorer(load_config(env={}, overrides=["inference.checkpoint=default"]))
