@@ -14,7 +14,7 @@ predictor scores each video; on the very same crops, in the same run, score
   self-blending. It must cut its crops as Aura does.
 
 AUCs are per video, with intervals by bootstrap over `group`, overall, by kind, and on matched pairs. A video without a
-probability counts as a half. Exit status 1: a demand is missed.
+probability counts as a half. Exit status 1: a demand is missed, other than the ambitions.
 """
 
 import argparse
@@ -55,6 +55,8 @@ PROBE_PAIRS = 300
 SWAP = "face_swap"
 MOST_CALLED_FAKE = 0.10
 AMBITION, AMBITION_SWAPS = 0.85, 0.90
+WIDTH = 140
+"""Least columns of what is printed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,7 +110,10 @@ def parser() -> argparse.ArgumentParser:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Score, compare, print; returns the exit status."""
-    args, console = parser().parse_args(argv), Console(soft_wrap=True, highlight=False)
+    args, console = (
+        parser().parse_args(argv),
+        Console(soft_wrap=True, highlight=False, width=max(WIDTH, Console().width)),
+    )
     given = [f"inference.checkpoint={json.dumps(args.checkpoint)}", *args.set]
     answers = predict(read_wild(args.folder), load_config(args.config, overrides=given))
     systems = {AURA: answers.aura, **baselines(answers, args)}
@@ -118,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.json.parent.mkdir(parents=True, exist_ok=True)
         args.json.write_text(json.dumps(report | {"acceptance": [one.plain() for one in demands]}, indent=1) + "\n")
     tell(console, report, demands)
-    return int(not all(one.passed for one in demands))
+    return int(not all(one.passed for one in demands if one.gate))
 
 
 def predict(clips: Sequence[WildClip], config: Config) -> Answers:
@@ -268,11 +273,11 @@ def lines(report: Mapping[str, Any]) -> list[Line]:
     called = report["decisions"].get("balanced", report["decisions"][IN_FORCE])["reals"]["fake"]
     demands.append(Line(f"reals called fake <= {MOST_CALLED_FAKE:.2f}", f"{called:.3f}", called <= MOST_CALLED_FAKE))
     overall = found["overall"][AURA]
-    demands.append(Line(f"ambition: AUC >= {AMBITION:.2f}", said(overall), overall["value"] >= AMBITION))
+    demands.append(Line(f"ambition: AUC >= {AMBITION:.2f}", said(overall), overall["value"] >= AMBITION, gate=False))
     if "matched swaps" in found:
         swaps = found["matched swaps"][AURA]
         reached = swaps["value"] >= AMBITION_SWAPS
-        demands.append(Line(f"ambition: swap pairs >= {AMBITION_SWAPS:.2f}", said(swaps), reached))
+        demands.append(Line(f"ambition: swap pairs >= {AMBITION_SWAPS:.2f}", said(swaps), reached, gate=False))
     return demands
 
 

@@ -1,10 +1,9 @@
 """From records to the report: families, robustness, probes, decisions, the worst pairs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
-from aura_model.augment.families import HELD_OUT
 from aura_model.augment.perturbations import LEVELS, PERTURBATIONS
 from aura_model.calibration import Band
 from scrutiny.examiner import CLEAN, GIVEN, NULL
@@ -17,11 +16,12 @@ WORST = 24
 Report = dict[str, Any]
 
 
-def judge(records: Sequence[Record], bands: Mapping[str, Band]) -> Report:
+def judge(records: Sequence[Record], bands: Mapping[str, Band], trained: Collection[str]) -> Report:
     """Everything that the records tell, as plain types.
 
     Args:
         records: of all tasks.
+        trained: the families that the detector was trained on; the others were held out.
         bands: by the names of the operating points, the one in force as `in_force`.
     """
     clean = [one for one in records if one.view == CLEAN]
@@ -29,7 +29,7 @@ def judge(records: Sequence[Record], bands: Mapping[str, Band]) -> Report:
     labels, odds = [one.label for one in mixture], [_odds(one) for one in mixture]
     return {
         "clean": _figure(mixture),
-        "families": _families(clean),
+        "families": _families(clean, trained),
         "robustness": _robustness(records),
         "probes": _probes(records, mixture),
         "null_blend": decisions(
@@ -56,13 +56,13 @@ def worst_pairs(clean: Iterable[Record]) -> list[dict[str, Any]]:
     return sorted(pairs, key=lambda one: (one["lead"], one["pair"], one["family"]))
 
 
-def _families(clean: Sequence[Record]) -> Report:
+def _families(clean: Sequence[Record], trained: Collection[str]) -> Report:
     """Each family's fakes against the reals they were made of; fakes that were given, against all reals."""
     reals = [one for one in clean if not one.label]
     found = {}
     for name in sorted({one.family for one in clean}):
         own = [one for one in clean if one.family == name]
-        kind = "given" if name == GIVEN else "held_out" if name in HELD_OUT else "trained"
+        kind = "given" if name == GIVEN else "trained" if name in trained else "held_out"
         found[name] = {"kind": kind, **_figure(own + (reals if name == GIVEN else []))}
     aucs = {
         kind: [one["auc"]["value"] for one in found.values() if one["kind"] == kind] for kind in ("trained", "held_out")

@@ -19,6 +19,7 @@ from robustness import (
     shuffled,
     task_name,
     tell,
+    trained_families,
     write,
 )
 from scrutiny.acceptance import IN_FORCE, Line
@@ -54,13 +55,14 @@ def manifest(tmp_path) -> Path:
 
 
 def arguments(manifest: Path, *further: str):
-    families = f"dataset.pseudo_fakes.families={json.dumps(WEIGHTS)}"
-    return parser().parse_args(["--checkpoint", "default", "--manifest", str(manifest), "--set", families, *further])
+    given = ["--checkpoint", "none.pth", "--set", "inference.checkpoint=null", "--manifest", str(manifest)]
+    return parser().parse_args([*given, "--set", f"dataset.pseudo_fakes.families={json.dumps(WEIGHTS)}", *further])
 
 
 def planned(manifest: Path, *further: str) -> tuple[list[Task], Setup]:
     args = arguments(manifest, *further)
-    return plan(read_config(args), args)
+    config = read_config(args)
+    return plan(config, trained_families(config), args)
 
 
 def jobs(tasks: list[Task], family: str) -> list[Job]:
@@ -75,7 +77,7 @@ class TestPlan:
     def test_pairs_follow_the_recipes_weights_and_each_family_has_its_share(self, manifest):
         tasks, _ = planned(manifest, "--pairs", "8", "--family-pairs", "5")
         counts = {family: len(jobs(tasks, family)) for family in ("self_blend", "mouth_swap", "eyes_swap", *HELD_OUT)}
-        assert counts == {"self_blend": 6, "mouth_swap": 5, "eyes_swap": 0, **dict.fromkeys(HELD_OUT, 5)}
+        assert counts == {"self_blend": 6, "mouth_swap": 5, "eyes_swap": 5, **dict.fromkeys(HELD_OUT, 5)}
         deep = {family: sum(job.deep for job in jobs(tasks, family)) for family in counts}
         assert deep == {"self_blend": 6, "mouth_swap": 2, "eyes_swap": 0, **dict.fromkeys(HELD_OUT, 0)}
 
@@ -91,6 +93,13 @@ class TestPlan:
         assert {Sample(**one).identity for one in json.loads(setup.donors)} == {f"P{one}" for one in range(6)}
         assert json.loads(setup.config)["dataset"]["manifest"] == str(manifest)
         assert setup.levels == LEVELS
+
+    def test_a_checkpoint_says_what_it_was_trained_on(self, manifest, monkeypatch):
+        config = read_config(arguments(manifest, "--set", "inference.checkpoint=some.pth"))
+        stored = {"dataset": {"pseudo_fakes": {"families": {"eyes_swap": 1.0, "self_blend": 0}}}}
+        for found, expected in ((stored, {"eyes_swap": 1.0}), ({}, {"mouth_swap": 1, "self_blend": 3})):
+            monkeypatch.setattr(robustness, "read_checkpoint", lambda path, found=found: SimpleNamespace(config=found))
+            assert trained_families(config) == expected
 
     def test_quick_has_fewer_levels(self, manifest):
         assert planned(manifest, "--quick")[1].levels == QUICK_LEVELS
@@ -187,7 +196,7 @@ class TestReport:
         ]
 
     def test_the_whole_way_from_people_to_a_report(self, records, tmp_path):
-        report = judge(records, {IN_FORCE: (0.3, 0.6)})
+        report = judge(records, {IN_FORCE: (0.3, 0.6)}, ["self_blend"])
         write(tmp_path / "deeper" / "r.json", report)
         assert json.loads((tmp_path / "deeper" / "r.json").read_text())["clean"]["n"] == 24
         console = Console(record=True, width=100)

@@ -144,6 +144,13 @@ class TestLines:
         report = judge(answers, {AURA: answers.aura, "twin": answers.aura})
         assert not self.verdicts(report)["overall: above twin"]
 
+    def test_ambitions_are_no_gates(self, answers):
+        gates = {one.what: one.gate for one in lines(judge(answers, systems(answers)))}
+        assert [what for what, gate in gates.items() if not gate] == [
+            "ambition: AUC >= 0.85",
+            "ambition: swap pairs >= 0.90",
+        ]
+
     def test_they_are_printed(self, answers):
         report, console = judge(answers, systems(answers)), Console(record=True, width=160)
         tell(console, report, lines(report))
