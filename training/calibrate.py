@@ -17,7 +17,7 @@ from rich.table import Table
 from aura_model.config import Config, load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
-from training.calibration import CalibrationError, Fit, HeldOut, fit
+from training.calibration import CalibrationError, Fit, HeldOut, check_enough, fit
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
 from training.evaluate import samples_of
@@ -115,8 +115,10 @@ def held_out_pairs(samples: Sequence[Sample], config: Config, processes: int) ->
     """Both clips of each pair that is made of genuine samples.
 
     Raises:
-        CalibrationError: scoring_failed, or more samples than `dataset.max_skipped` gave no pair.
+        CalibrationError: too_few_samples; scoring_failed, also where more samples than `dataset.max_skipped` gave none.
     """
+    most = len(samples) * config.dataset.pseudo_fakes.pairs.eval
+    check_enough(most, most)  # before hours of work
     from training.pair_scores import score_pairs
 
     watcher, scored = Console(stderr=True, highlight=False, soft_wrap=True), []

@@ -60,10 +60,19 @@ class HeldOut:
         if len(clusters) != len(truth):
             raise ValueError(f"{len(truth)} samples need as many clusters, got {len(clusters)}")
         fakes = int(truth.sum())
-        if len(truth) - fakes < LEAST_REALS or fakes < LEAST_FAKES:
-            need = f"the operating points need {LEAST_REALS} held-out reals and {LEAST_FAKES} fakes"
-            raise CalibrationError("too_few_samples", f"{need}; there are {len(truth) - fakes} and {fakes}")
+        check_enough(len(truth) - fakes, fakes)
         return cls(truth, values, clusters)
+
+
+def check_enough(reals: int, fakes: int) -> None:
+    """Refuse so few samples that the strictest bound would promise nothing.
+
+    Raises:
+        CalibrationError: too_few_samples.
+    """
+    if reals < LEAST_REALS or fakes < LEAST_FAKES:
+        need = f"the operating points need {LEAST_REALS} held-out reals and {LEAST_FAKES} fakes"
+        raise CalibrationError("too_few_samples", f"{need}; there are {reals} and {fakes}")
 
 
 @dataclass(frozen=True)

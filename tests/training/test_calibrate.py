@@ -380,6 +380,19 @@ def test_a_run_that_stops_writes_nothing(
     assert not (tmp_path / "a.pth").exists()
 
 
+def test_too_few_faces_are_told_before_any_is_scored(
+    pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = faces.read_text().splitlines()
+    faces.write_text("\n".join(lines[:51]) + "\n")
+    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO) == EXIT_REFUSED
+    assert "99 held-out reals and 19 fakes; there are 50 and 50" in capsys.readouterr().err
+    assert pairs.asked is None
+    two_each = ("--set", "dataset.pseudo_fakes.pairs.eval=2")  # the pairs of this test are one each, all the same
+    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO, *two_each) == EXIT_REFUSED
+    assert pairs.asked is not None
+
+
 def test_a_split_without_videos_is_told(
     pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
