@@ -10,6 +10,7 @@ from torch import Tensor
 
 from aura_model.checkpoint import read_checkpoint, served_content, write_content
 from aura_model.config import parse_config
+from aura_model.errors import CheckpointError
 
 MOST_BYTES = 20_000_000
 """Of a boxed file: each version of it stays in the history of the repository for good."""
@@ -25,7 +26,7 @@ class Boxed:
     """The largest change of a weight, as a share of the largest weight of its tensor; 0 where all are kept."""
 
 
-def box(source: Path, target: Path, *, half: bool = False) -> Boxed:
+def box(source: Path, target: Path, *, half: bool = False, frames: int | None = None) -> Boxed:
     """Write the checkpoint `source` to `target` as it goes into the package.
 
     It has no training state, and of its configuration no places (absolute paths and URIs), which get their defaults.
@@ -35,18 +36,35 @@ def box(source: Path, target: Path, *, half: bool = False) -> Boxed:
         target: the file to write; whole or not at all.
         half: store kernels and matrices as float16. Vectors stay as they are: biases and the figures of batch
             normalisations are few, and running variances go beyond float16. So does a tensor that does not fit.
+        frames: in each clip that is served; None: as many as in training. Another number needs `avg_pool`, which takes
+            the mean over any number of them, and another calibration.
 
     Raises:
-        CheckpointError: see `read_checkpoint`; checkpoint_too_large: more than `MOST_BYTES` would be written.
+        CheckpointError: see `read_checkpoint`; checkpoint_too_large: more than `MOST_BYTES` would be written;
+            checkpoint_foreign: `frames` of a model that looks at the order of its frames.
     """
     checkpoint = read_checkpoint(source)
+    config = without_places(checkpoint.config, parse_config().plain())
+    if frames is not None:
+        config = _with_frames(config, frames, source)
     weights = checkpoint.model_state_dict
     stored = {name: _halved(value) if half else value for name, value in weights.items()}
     content = served_content(checkpoint)
-    content |= {"model_state_dict": stored, "config": without_places(checkpoint.config, parse_config().plain())}
+    content |= {"model_state_dict": stored, "config": config}
+    if frames is not None:
+        content |= {"calibration": None, "operating_points": None}
     write_content(target, content, MOST_BYTES)
     rounded = max((_change(weights[name], value) for name, value in stored.items()), default=0.0)
     return Boxed(target.stat().st_size, read_checkpoint(target).sha256, rounded)
+
+
+def _with_frames(config: dict[str, Any], frames: int, source: Path) -> dict[str, Any]:
+    temporal = config["model"]["video"]["temporal"]
+    if temporal != "avg_pool":
+        detail = f"{source}: its temporal encoder, {temporal}, was trained on clips of its own length: leave that"
+        raise CheckpointError("checkpoint_foreign", detail)
+    config["dataset"]["video"]["temporal_window"] = frames
+    return config
 
 
 def without_places(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:

@@ -26,6 +26,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("output", type=Path, metavar="OUTPUT", help="such as aura_model/weights/default.pth")
     options.add_argument("--half", action="store_true", help="store kernels and matrices as float16")
+    options.add_argument("--frames", type=int, metavar="N", help="frames in each clip that is served; calibrate again")
     return options
 
 
@@ -35,7 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from aura_model.boxed import box  # torch takes seconds
 
     try:
-        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half)
+        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half, frames=arguments.frames)
     except CheckpointError as error:
         return _refuse(error.detail)
     except OSError as error:

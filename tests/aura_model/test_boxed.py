@@ -117,6 +117,22 @@ def test_the_change_of_the_weights_is_told(tiny_config: MakeConfig, tmp_path: Pa
     assert half.sha256 == read_checkpoint(tmp_path / "True.pth").sha256
 
 
+def test_a_mean_over_frames_may_be_served_on_longer_clips(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source, target = run_checkpoint(tmp_path / "a.pth", tiny_config()), tmp_path / "default.pth"
+    box(source, target, frames=6)
+    found = read_checkpoint(target)
+    assert load_for_inference(target, tiny_config(), "cpu").config.dataset.video.temporal_window == 6
+    assert (found.calibration, found.operating_points) == (None, None)  # they were of shorter clips
+
+
+def test_a_model_of_the_order_of_frames_keeps_its_own_clips(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source = run_checkpoint(tmp_path / "a.pth", tiny_config("model.video.temporal=transformer"))
+    with pytest.raises(CheckpointError, match="transformer") as error:
+        box(source, tmp_path / "default.pth", frames=6)
+    assert error.value.code == "checkpoint_foreign"
+    assert not (tmp_path / "default.pth").exists()
+
+
 def test_too_large_a_file_is_refused_and_the_old_one_stays(
     tiny_config: MakeConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
