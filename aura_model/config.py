@@ -50,6 +50,17 @@ Device = Literal["auto", "cpu", "cuda"]
 OperatingPointName = Literal["screening", "balanced", "strict"]
 CheckpointChoice = Literal["default"] | Path | None
 """Which model answers: the one in the package, a file's, or for null an untrained one that is drawn from the seed."""
+Family = Literal[
+    "self_blend",
+    "mouth_swap",
+    "eyes_swap",
+    "reenactment",
+    "feature_drift",
+    "frame_stumble",
+    "generated_face",
+    "generated_picture",
+]
+"""Pseudo-fakes of pictures that may be trained on, see `aura_model.augment.families`."""
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -156,6 +167,30 @@ class AugmentationConfig(Section):
     pitch_shift: Annotated[Change, _within(-12, 12)]
 
 
+class PairsConfig(Section):
+    """`dataset.pseudo_fakes.pairs`: pairs of a genuine clip and its forgery made of one video or picture."""
+
+    train: PositiveInt
+    eval: PositiveInt
+
+
+class PseudoFakesConfig(Section):
+    """`dataset.pseudo_fakes`: training on genuine faces alone, each beside forgeries of itself."""
+
+    enabled: bool
+    families: Mapping[Family, NonNegative]
+    pairs: PairsConfig
+    margin: Annotated[float, Field(ge=0, le=2)]
+    size: Annotated[int, Field(ge=64, le=1024)]
+
+    @field_validator("families")
+    @classmethod
+    def _some(cls, value: Mapping[str, float]) -> Mapping[str, float]:
+        if not sum(value.values()):
+            raise ValueError("at least one family must have a weight above 0")
+        return value
+
+
 class DatasetConfig(Section):
     """`dataset`: from files to clips."""
 
@@ -168,6 +203,7 @@ class DatasetConfig(Section):
     face: FaceConfig
     audio: AudioConfig
     augmentation: AugmentationConfig
+    pseudo_fakes: PseudoFakesConfig
 
     @field_validator("auto_split")
     @classmethod
@@ -204,6 +240,13 @@ class MonitorConfig(Section):
     patience: PositiveInt | None
 
 
+class LowResolutionConfig(Section):
+    """`training.low_resolution`: the first epochs on smaller pictures, which is cheaper."""
+
+    epochs: NonNegativeInt
+    size: Annotated[int, Field(ge=32, le=1024)]
+
+
 class TrackingConfig(Section):
     """`training.tracking`: who else is told about a run."""
 
@@ -225,13 +268,17 @@ class TrainingConfig(Section):
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_balance: bool
     modality_loss_weight: NonNegative
+    place_loss_weight: NonNegative
     ema_decay: Annotated[float, Field(gt=0, lt=1)] | None
+    start_from: Path | None
     freeze: FreezeConfig
+    low_resolution: LowResolutionConfig
     monitor: MonitorConfig
     use_amp: bool
     channels_last: bool
     compile: bool
     device: Device
+    threads: PositiveInt | None
     num_workers: PositiveInt
     prefetch: PositiveInt
     max_failures: NonNegativeInt
@@ -372,6 +419,12 @@ class Config(Section):
     limits: LimitsConfig
     serving: ServingConfig
     logging: LoggingConfig
+
+    @model_validator(mode="after")
+    def _whole_pairs(self) -> "Config":
+        if self.dataset.pseudo_fakes.enabled and self.training.batch_size % 2:
+            raise ValueError("training.batch_size must be even with dataset.pseudo_fakes: pairs stay together")
+        return self
 
     def plain(self) -> dict[str, Any]:
         """The tree as plain JSON types, as a checkpoint stores it."""

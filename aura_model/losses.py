@@ -46,3 +46,16 @@ def detection_loss(
     losses = nn.functional.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
     weighted = losses if class_weights is None else losses * class_weights[labels]
     return weighted.sum() / max(1, len(labels))
+
+
+def place_loss(heatmap: Tensor, places: Tensor, mask: Tensor) -> Tensor:
+    """Cross-entropy between the log-odds of a heat-map and the share of each of its places that was forged.
+
+    Args:
+        heatmap: [B, T, h, w] log-odds.
+        places: [B, T, S, S], 0..1; it is averaged down to the heat-map's grid.
+        mask: bool [B], False for samples whose places are not known; 0 where none is.
+    """
+    found, truth = heatmap[mask], nn.functional.adaptive_avg_pool2d(places[mask], (heatmap.shape[2], heatmap.shape[3]))
+    loss = nn.functional.binary_cross_entropy_with_logits(found, truth.to(found.dtype), reduction="sum")
+    return loss / max(1, found.numel())

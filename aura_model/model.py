@@ -47,11 +47,9 @@ class ModelOutput:
     audio_logits: Tensor | None
     """[B, 2] by the sound alone, likewise."""
     heatmap: Tensor | None
-    """[B, T, h, w] class activation (Zhou et al., 2016): the log-odds of fake that the video head gives each place.
-
-    With `avg_pool` its mean over T, h and w is the log-odds of `video_logits`; with the other temporal encoders it
-    is what the head says of each place by itself. No gradient. None where the backbone has no grid.
-    """
+    """[B, T, h, w] the log-odds that each place of the crop was forged, by a head of its own; zeros for samples without
+    video. It means something where training knew the places, see `training.optim.objective`. None where the backbone
+    has no grid."""
     video_features: Tensor | None
     """[B, T, D] embeddings of the frames, zeros for samples without video; None where no sample has any."""
 
@@ -62,9 +60,9 @@ class MultimodalModel(nn.Module):
     An encoder runs on just the samples that have its modality, so that batch normalisation never sees the filler.
 
     For distributed training: a batch without sound leaves the parameters of `audio` and `audio_head` without a
-    gradient, one without pictures those of `video` and `video_head`, and `forward` alone those of both modality
-    heads. Ranks may differ in this, so set `find_unused_parameters=True`. A wrapper hooks `forward` only: to train
-    on `forward_full`, wrap a module whose `forward` calls it.
+    gradient, one without pictures those of `video` and `video_head`, one without known places those of `map_head`, and
+    `forward` alone those of all heads but `head`. Ranks may differ in this, so set `find_unused_parameters=True`. A
+    wrapper hooks `forward` only: to train on `forward_full`, wrap a module whose `forward` calls it.
     """
 
     def __init__(self, config: ModelConfig) -> None:
@@ -82,6 +80,7 @@ class MultimodalModel(nn.Module):
         self.head = nn.Linear(dim, config.num_classes)
         self.video_head = nn.Linear(dim, config.num_classes)
         self.audio_head = nn.Linear(dim, config.num_classes)
+        self.map_head = nn.Linear(dim, 1)
         self.temporal_consistency = TemporalConsistencyLoss()
 
     def forward(
@@ -170,13 +169,10 @@ class MultimodalModel(nn.Module):
             feature_map=None if encoded.feature_map is None else _spread(encoded.feature_map, rows, len(present)),
         )
 
-    @torch.no_grad()
     def _heatmap(self, pictures: Modality) -> Tensor | None:
         if pictures.feature_map is None:
             return None
-        weight = self.video_head.weight[1] - self.video_head.weight[0]
-        bias = self.video_head.bias[1] - self.video_head.bias[0]
-        return _blank(pictures.feature_map.to(weight.dtype) @ weight + bias, pictures.present)
+        return _blank(self.map_head(pictures.feature_map).squeeze(-1), pictures.present)
 
 
 def _check_shapes(video: Tensor | None, audio: Tensor | None, n_mels: int) -> None:

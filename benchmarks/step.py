@@ -15,13 +15,13 @@ from pathlib import Path
 
 import torch
 from material import save, settings, show
-from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from aura_model.batch import Batch
 from aura_model.config import Config
 from aura_model.device import resolve_device
 from training.optim.learner import Learner
+from training.targets import Targets
 
 PEAKS = {"H200": 989e12, "H100": 989e12, "A100": 312e12, "L4": 121e12, "T4": 65e12}
 """Dense half-precision peak of data-centre GPUs, floating-point operations per second, by the makers' data sheets."""
@@ -103,7 +103,7 @@ def count_operations(config: Config, device: torch.device, batch_size: int) -> f
     return float(counter.get_total_flops())
 
 
-def example(config: Config, batch_size: int) -> tuple[Batch, Tensor]:
+def example(config: Config, batch_size: int) -> tuple[Batch, Targets]:
     """Noise of the shapes that the configuration gives, with alternating labels."""
     generator = torch.Generator().manual_seed(0)
     video, side = config.dataset.video, config.dataset.face.size
@@ -116,7 +116,7 @@ def example(config: Config, batch_size: int) -> tuple[Batch, Tensor]:
         video_mask=everyone,
         audio_mask=everyone,
     )
-    return batch, torch.arange(batch_size) % 2
+    return batch, Targets(torch.arange(batch_size) % 2)
 
 
 def peak_of(device: torch.device) -> float | None:

@@ -36,6 +36,7 @@ from training.optim.learner import Learner
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan, WorkerPlan
 from training.run import run_training
 from training.tally import private_bytes
+from training.targets import Targets
 from training.watch.listeners import Event
 
 SMALL = ("dataset.face.size=128", "dataset.video.temporal_window=4", "training.warmup_steps=0")
@@ -175,15 +176,15 @@ def plain_epoch(loader: DataLoader[Part], sampler: DistributedSampler[Part], lea
     return clips / (time.perf_counter() - began)
 
 
-def collate_parts(parts: Sequence[Part]) -> tuple[Batch, torch.Tensor]:
-    """One batch and its labels of parts of one clip each."""
+def collate_parts(parts: Sequence[Part]) -> tuple[Batch, Targets]:
+    """One batch and its targets of parts of one clip each."""
     batches = [part.batch for part in parts if part.batch is not None]
     video_mask = torch.cat([batch.video_mask for batch in batches])
     audio_mask = torch.cat([batch.audio_mask for batch in batches])
     pictures = [_or_zeros([batch.video for batch in batches], index) for index in range(len(batches))]
     sounds = [_or_zeros([batch.audio for batch in batches], index) for index in range(len(batches))]
-    labels = torch.cat([part.labels for part in parts])
-    return Batch(torch.cat(pictures), torch.cat(sounds), video_mask, audio_mask), labels
+    targets = Targets(torch.cat([part.targets.labels for part in parts]))
+    return Batch(torch.cat(pictures), torch.cat(sounds), video_mask, audio_mask), targets
 
 
 def _or_zeros(tensors: Sequence[torch.Tensor | None], index: int) -> torch.Tensor:

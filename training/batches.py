@@ -1,29 +1,30 @@
 """From one worker's stream of rows to what a forward pass takes, prepared while the model is busy."""
 
 import time
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from itertools import groupby
 from typing import cast
 
+import cv2
 import numpy as np
 import torch
 from ray.data import DataIterator
-from torch import Tensor
 
 from aura_model.ahead import ahead
 from aura_model.augment.clip import augment_clip
 from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
-from aura_model.config import Config
+from aura_model.config import AugmentationConfig, Config
 from aura_model.seeds import derive_seed
 from training.data.splits import Split
 from training.rows import Columns, Row, clip_from_row, to_rows
 from training.stream import BALANCE
 from training.tally import Skip
+from training.targets import Targets
 
-LIGHT = ("video_id", "track_id", "label", "split", "turn", "slot", "has_video", "has_audio")
+LIGHT = ("video_id", "variant", "track_id", "label", "split", "turn", "slot", "has_video", "has_audio")
 """The columns of a row that are kept once its clip is a tensor."""
 
 
@@ -38,8 +39,7 @@ class Part:
     rows: tuple[Row, ...]
     """One for each clip, without arrays; none where all of the videos were unusable."""
     batch: Batch | None
-    labels: Tensor
-    """int64 [B]"""
+    targets: Targets
     skips: tuple[Skip, ...]
 
 
@@ -98,22 +98,58 @@ def prepare(rows: list[Row], config: Config) -> Part:
     """The part of these rows: clips of the split train are augmented."""
     usable = tuple(row for row in rows if not row["error"])
     training = rows[0]["split"] == "train"
-    clips = [training_clip(row, config) if training else clip_from_row(row) for row in usable]
+    side = training_side(int(rows[0]["turn"]), config) if training else None
+    clips = [training_clip(row, config, side) if training else clip_from_row(row) for row in usable]
     return Part(
         turn=int(rows[0]["turn"]),
         split=cast("Split", str(rows[0]["split"])),
         slot=int(rows[-1]["slot"]),
         rows=tuple({name: row[name] for name in LIGHT} for row in usable),
         batch=to_batch(clips, config) if clips else None,
-        labels=torch.tensor([int(row["label"]) for row in usable], dtype=torch.int64),
+        targets=targets_of(usable),
         skips=tuple(Skip.of(row) for row in rows if row["error"]),
     )
 
 
-def training_clip(row: Row, config: Config) -> Clip:
-    """The augmented clip of a row: a function of the row and the seed, whichever worker asks."""
+def targets_of(rows: Sequence[Row]) -> Targets:
+    """What the model is to say of these rows' clips."""
+    labels = torch.tensor([int(row["label"]) for row in rows], dtype=torch.int64)
+    known = torch.tensor([bool(row["has_places"]) for row in rows], dtype=torch.bool)
+    if not known.any():
+        return Targets(labels)
+    return Targets(labels, torch.from_numpy(np.stack([row["places"] for row in rows])).float() / 255, known)
+
+
+def training_side(epoch: int, config: Config) -> int | None:
+    """The side of the pictures of an epoch of training where it is not that of the crops."""
+    low = config.training.low_resolution
+    return low.size if epoch <= low.epochs else None
+
+
+def training_clip(row: Row, config: Config, side: int | None = None) -> Clip:
+    """The augmented clip of a row: a function of the row and the seed, whichever worker asks.
+
+    Both clips of a pair are changed alike. Where the forged places are known, none is moved.
+
+    Args:
+        row: of the split train.
+        config: of the run.
+        side: of the pictures, pixels; None leaves them.
+    """
     seed = derive_seed(config.seed, int(row["epoch"]), str(row["video_id"]), int(row["clip"]))
-    return augment_clip(clip_from_row(row), config.dataset.augmentation, np.random.default_rng(seed))
+    augmentation = in_place(config.dataset.augmentation) if row["has_places"] else config.dataset.augmentation
+    clip = augment_clip(clip_from_row(row), augmentation, np.random.default_rng(seed))
+    if side is None or clip.frames is None or clip.landmarks is None:
+        return clip
+    smaller = np.stack([cv2.resize(frame, (side, side), interpolation=cv2.INTER_AREA) for frame in clip.frames])
+    share = np.float32(side / clip.frames.shape[1])
+    return replace(clip, frames=smaller.astype(np.uint8, copy=False), landmarks=clip.landmarks * share)
+
+
+def in_place(config: AugmentationConfig) -> AugmentationConfig:
+    """The same without what moves places of the picture."""
+    crop = config.crop.model_copy(update={"probability": 0.0})
+    return config.model_copy(update={"horizontal_flip": 0.0, "crop": crop})
 
 
 def _rows(stream: DataIterator) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 from aura_model.config import Config, parse_config
 from aura_model.logging import setup_logging
 from training.data.manifest import Sample
-from training.extraction import row_source
+from training.extraction import RowSource, clip_source
 from training.plan import ExtractorPlan
 from training.rows import EVALUATION, Columns, Row, to_columns, to_rows
 
@@ -29,7 +29,11 @@ class ClipExtractor:
         """Start what the rows come from; `config` is the plain tree of `Config.plain()`."""
         parsed = parse_config(config)
         setup_logging(parsed.logging)
-        self.rows = row_source(parsed)
+        self.rows = self.source(parsed)
+
+    def source(self, config: Config) -> RowSource:
+        """Where the rows come from: the media as they are."""
+        return clip_source(config)
 
     def __call__(self, batch: Columns) -> Iterator[Columns]:
         """Yield one clip at a time, so that one video's clips need not fit into memory at once as tensors."""

@@ -10,6 +10,8 @@ from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
 from aura_model.seeds import derive_seed
 from training.data.media_source import open_media_source
+from training.loose import loose
+from training.pairs import PairSource
 from training.rows import EVALUATION, ClipShape, Row, error_row, rows_of
 from training.store.clip_store import ClipStore
 
@@ -50,8 +52,18 @@ class MediaRows:
         return None if epoch == EVALUATION else derive_seed(self._config.seed, epoch, str(path_row["video_id"]))
 
 
-def row_source(config: Config) -> RowSource:
-    """The source that `dataset.preprocessing.mode` names.
+def training_source(config: Config) -> RowSource:
+    """The source that `dataset.preprocessing.mode` names, and pairs made of what it gives where they are asked for.
+
+    Raises:
+        ConfigError, DatasetError: a store that cannot be used.
+    """
+    clips = clip_source(loose(config))
+    return PairSource(config, clips) if config.dataset.pseudo_fakes.enabled else clips
+
+
+def clip_source(config: Config) -> RowSource:
+    """The source of clips as they are.
 
     Raises:
         ConfigError, DatasetError: a store that cannot be used.

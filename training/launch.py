@@ -19,6 +19,7 @@ from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, check_samples, read_samples, warnings
+from training.loose import loose
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder
 
@@ -152,9 +153,10 @@ def _samples(arguments: argparse.Namespace, config: Config, scratch: Path, conso
     """The checked samples of the run."""
     given = bool(arguments.data_root or arguments.manifest)
     samples = _debug_set(config, given, scratch, console) if arguments.debug else _all_samples(config, given)
-    check_samples(samples)
+    pseudo_fakes = config.dataset.pseudo_fakes.enabled
+    check_samples(samples, pseudo_fakes=pseudo_fakes)
     refuse_leaks(samples)
-    for warning in warnings(samples):
+    for warning in () if pseudo_fakes else warnings(samples):
         console.print(f"[yellow]{escape(warning)}[/]")
     return samples
 
@@ -167,7 +169,7 @@ def _all_samples(config: Config, given: bool) -> list[Sample]:
         raise ConfigError("a store of clips names its own videos: leave out --data-root and --manifest")
     from training.store.clip_store import ClipStore  # brings Arrow
 
-    return ClipStore(preprocessing.store, config).samples()
+    return ClipStore(preprocessing.store, loose(config)).samples()
 
 
 def _own_resources(device: Device) -> dict[str, float]:

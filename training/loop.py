@@ -32,6 +32,7 @@ from training.plan import ExtractorPlan
 from training.stream import Course, clip_stream
 from training.sweep import Sweep
 from training.tally import Tally, check_skipped, joined, training_metrics
+from training.targets import Targets
 from training.team import Team, step_weights
 from training.validation import ScoredClip, auc_of, validation_metrics
 from training.watch.board import Board
@@ -65,6 +66,8 @@ def train_worker(settings: dict[str, Job]) -> Failure | None:
     """
     job = settings["job"]
     setup_logging(job.config.logging)
+    if job.config.training.threads is not None:
+        torch.set_num_threads(job.config.training.threads)
     try:
         Worker(job).run()
     except AuraError as error:
@@ -83,9 +86,8 @@ class Worker:
         """
         self._job, self._config = job, job.config
         self._team, self._monitor = Team.here(), Monitor(job.config.training.monitor)
-        weights = class_weights([sample.label for sample in job.train]) if job.config.training.class_balance else (1, 1)
-        self._learner = Learner(job.config, get_device(), _data_parallel, weights)
-        self._blank = to_batch([blank_clip(job.config)], job.config), torch.zeros(1, dtype=torch.int64)
+        self._learner = Learner(job.config, get_device(), _data_parallel, _class_weights(job))
+        self._blank = to_batch([blank_clip(job.config)], job.config), Targets(torch.zeros(1, dtype=torch.int64))
         self._done, self._dealt = 0, [0] * self._team.size
         if (checkpoint := _last_checkpoint()) is not None:
             self._restore(checkpoint)
@@ -122,7 +124,7 @@ class Worker:
         self._learner.begin_epoch(epoch)
         sweep = self._sweep("train", epoch, parts)
         for group, weights in self._in_step(sweep):
-            batches = [(part.batch, part.labels) for part in group if part.batch is not None]
+            batches = [(part.batch, part.targets) for part in group if part.batch is not None]
             if batches:
                 sweep.add_loss(self._learner.step(batches, weights))
             else:
@@ -204,6 +206,13 @@ class Worker:
 def _data_parallel(module: nn.Module) -> nn.Module:
     wrapped: nn.Module = prepare_model(module, parallel_strategy_kwargs={"find_unused_parameters": True})
     return wrapped
+
+
+def _class_weights(job: Job) -> tuple[float, float]:
+    """Weights of real and of fake clips; pairs hold as many of both."""
+    if not job.config.training.class_balance or job.config.dataset.pseudo_fakes.enabled:
+        return 1.0, 1.0
+    return class_weights([sample.label for sample in job.train])
 
 
 def _last_checkpoint() -> Checkpoint | None:

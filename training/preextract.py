@@ -15,6 +15,7 @@ from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
+from training.loose import loose
 from training.store.check import same_media, skip_summary, too_many_skipped, write_skipped
 from training.store.files import StoreFiles
 from training.store.index import StoredVideo, read_places
@@ -79,7 +80,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _preextract(arguments: argparse.Namespace, console: Console) -> int:
-    config = load_config(arguments.config, overrides=overrides_of(arguments))
+    config = loose(load_config(arguments.config, overrides=overrides_of(arguments)))
     samples = read_samples(config.dataset)
     refuse_leaks(samples)
     files = StoreFiles(config.dataset.preprocessing.store)

@@ -19,11 +19,16 @@ landmarks float32 [T, 5, 2], track_id (-1: none), label, video_id, path, split, 
 of its video in the pass over the split, from 0), clip (its index in its video), media (JSON), notes (comma-separated
 codes), error and detail. A video without a usable clip is one row with `error` set, zeros for the arrays and -1 for
 `clip`.
+
+variant, has_places and places uint8 [T, PLACES, PLACES] are of the clips that were made of a video (see
+`training.pairs`): which one it is, and how much of each place was forged, 0..255. Without them they are "", False, 0.
 """
 
 Columns = dict[str, npt.NDArray[Any]]
 """A batch of rows in numpy format: each array has a leading dimension, one entry for each row."""
 
+PLACES = 32
+"""Side of `places`: finer than any heat-map."""
 EVALUATION = -1
 """The `epoch` of rows whose clips are drawn as in evaluation."""
 NO_CLIPS = "no_clips"
@@ -141,6 +146,9 @@ def _empty_row(source: Mapping[str, Any], shape: ClipShape) -> Row:
         "notes": "",
         "error": "",
         "detail": "",
+        "variant": "",
+        "has_places": False,
+        "places": np.zeros((shape.frames, PLACES, PLACES), np.uint8),
     }
 
 

@@ -7,7 +7,7 @@ and makes clips ahead only within one. Order and clip starts follow from (seed, 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import chain, islice, pairwise
+from itertools import chain, groupby, pairwise
 from math import ceil
 from typing import Any
 
@@ -20,6 +20,7 @@ from aura_model.config import Config, parse_config
 from aura_model.seeds import derive_seed
 from training.data.manifest import Sample
 from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
+from training.extraction import RowSource, training_source
 from training.plan import ExtractorPlan
 from training.rows import ClipShape, Columns, Row, error_row, to_columns
 
@@ -81,17 +82,24 @@ class CourseExtractor(ClipExtractor):
         super().__init__(config)
         self._course = course
         shape = ClipShape.of(parse_config(config))
-        self._most = max(BLOCK_BYTES // (3 * shape.frames * shape.size**2), 1)
+        self._enough = max(BLOCK_BYTES // (3 * shape.frames * shape.size**2), 1)
         blank = error_row("balance", "", course.at(0).path_row, shape)
         self._blank = to_columns(blank | {"turn": BALANCE})
 
+    def source(self, config: Config) -> RowSource:
+        """The media as they are, or pairs made of them."""
+        return training_source(config)
+
     def __call__(self, batch: Columns) -> Iterator[Columns]:
-        """Yield a few clips at a time: a block costs Ray about as much as a stored clip costs to read."""
+        """Yield a few clips at a time: a block costs Ray about as much as a stored clip costs to read.
+
+        A worker gets whole blocks, so both clips of a pair are in one.
+        """
         for begin, end, balance in zip(*(batch[name].tolist() for name in ("begin", "end", "balance")), strict=True):
             if balance:
                 yield {name: np.repeat(values, balance, axis=0) for name, values in self._blank.items()}
             videos = ahead(self._rows_at, range(begin, end), 1)  # the next one, while these rows are handed on
-            for rows in lists_of(self._most, chain.from_iterable(videos)):
+            for rows in lists_of(self._enough, chain.from_iterable(map(kept_together, videos))):
                 yield to_columns(*rows)
 
     def _rows_at(self, index: int) -> list[Row]:
@@ -99,10 +107,21 @@ class CourseExtractor(ClipExtractor):
         return [row | {"turn": place.turn} for row in self.rows(place.path_row)]
 
 
-def lists_of(most: int, rows: Iterable[Row]) -> Iterator[list[Row]]:
-    """The rows in their order, in lists of `most`; the last one may be shorter."""
-    remaining = iter(rows)
-    while held := list(islice(remaining, most)):
+def kept_together(rows: Iterable[Row]) -> Iterator[list[Row]]:
+    """The rows of one video in their order, those of a pair together and others by themselves."""
+    for _, pair in groupby(rows, key=lambda row: int(row["clip"])):
+        yield list(pair)
+
+
+def lists_of(enough: int, groups: Iterable[Sequence[Row]]) -> Iterator[list[Row]]:
+    """The rows of whole groups in their order, in lists that are handed on once they hold `enough`."""
+    held: list[Row] = []
+    for group in groups:
+        held += group
+        if len(held) >= enough:
+            yield held
+            held = []
+    if held:
         yield held
 
 

@@ -17,6 +17,7 @@ class ScoredClip:
     """One validation clip with its score."""
 
     video_id: str
+    """With the variant, where it was made of the video."""
     track_id: int | None
     label: int
     logit: float
@@ -26,7 +27,7 @@ class ScoredClip:
     def of(cls, row: Row, logit: float) -> "ScoredClip":
         """The clip of `row` with its score."""
         track_id = int(row["track_id"])
-        return cls(str(row["video_id"]), track_id if track_id >= 0 else None, int(row["label"]), logit)
+        return cls(f"{row['video_id']}{row['variant']}", track_id if track_id >= 0 else None, int(row["label"]), logit)
 
 
 def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:

@@ -3,8 +3,8 @@
 After self-blended images (Shiohara and Yamasaki, 2022) and their clip-consistent form (Nguyen et al., FakeSTormer,
 2025), written from the papers. All draws are made once for a clip and replayed over its frames; only a slow drift tells
 the frames apart, as it does in real swaps. The published method changes the look of the face or of its surroundings;
-here it is always the face's, so that the truth mask holds all that was changed. The pipeline changes the looks of whole
-pictures later, for real and fake alike.
+here a forgery changes the face alone, so that the truth mask holds all that was changed, and a dull lens may have
+changed the surroundings of both clips of a pair before (see `aura_model.augment.pairs`).
 """
 
 from collections.abc import Sequence
@@ -29,11 +29,11 @@ class BlendSettings:
 
     mask: MaskSettings = field(default_factory=MaskSettings)
     look: LookSettings = field(default_factory=LookSettings)
-    ratios: tuple[float, ...] = (0.25, 0.5, 0.75, 1.0, 1.0, 1.0)
+    ratios: tuple[float, ...] = (0.5, 0.75, 1.0, 1.0, 1.0, 1.0)
     """What the mask is multiplied with."""
-    shift: float = 0.03
+    shift: float = 0.045
     """Deviation of the face's place."""
-    stretch: float = 0.025
+    stretch: float = 0.03
     """Deviation of its width and of its height."""
     turn: float = 0.015
     """Deviation of its turn, radians."""
@@ -68,7 +68,7 @@ def self_blend(material: Material, rng: np.random.Generator, settings: BlendSett
     """A face swap that never was: the clip's own face, blended back."""
     faces = fit_similarities(material.landmarks)
     patch = Patch(
-        frames=material.frames,
+        frames=material.faces,
         masks=face_masks(material.landmarks, *material.size, draw_shape(rng, settings.mask)),
         look=draw_look(rng, settings.look),
         ratio=float(rng.choice(settings.ratios)),

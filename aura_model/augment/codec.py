@@ -42,16 +42,16 @@ class Codec:
 
 CODECS = MappingProxyType(
     {
-        "h264": Codec("libx264", "h264", (17, 36), presets=("ultrafast", "superfast", "veryfast", "medium")),
+        "h264": Codec("libx264", "h264", (17, 31), presets=("ultrafast", "superfast", "veryfast", "medium")),
         "hevc": Codec(
             "libx265",
             "hevc",
-            (19, 37),
+            (19, 32),
             presets=("ultrafast",),
             options={"x265-params": "log-level=none:pools=none:frame-threads=1"},
         ),
-        "vp9": Codec("libvpx-vp9", "vp9", (22, 58), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
-        "mpeg4": Codec("mpeg4", "mpeg4", (2, 14), quality_options=("qmin", "qmax")),
+        "vp9": Codec("libvpx-vp9", "vp9", (22, 46), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
+        "mpeg4": Codec("mpeg4", "mpeg4", (2, 8), quality_options=("qmin", "qmax")),
     }
 )
 
@@ -61,9 +61,11 @@ class CodecSettings:
     """From what encodings are drawn."""
 
     names: tuple[str, ...] = ("h264", "h264", "h264", "hevc", "vp9", "mpeg4")
-    twice: float = 0.4
+    never: float = 0.2
+    """Probability of no encoding at all: pictures, and video of the best quality."""
+    twice: float = 0.2
     """Probability of a second encoding."""
-    shrink: tuple[float, float] = (0.6, 1.25)
+    shrink: tuple[float, float] = (0.7, 1.3)
     """The coded size as a share of the clip's."""
     rates: tuple[float, ...] = (15.0, 24.0, 25.0, 29.97, 30.0)
 
@@ -91,7 +93,9 @@ class Encoding:
 def draw_encodings(
     rng: np.random.Generator, height: int, width: int, settings: CodecSettings = CodecSettings()
 ) -> tuple[Encoding, ...]:
-    """Draw one or two encodings of a clip of this size; the second one is no larger than the first."""
+    """Draw up to two encodings of a clip of this size; the second one is no larger than the first."""
+    if rng.random() < settings.never:
+        return ()
     first = draw_encoding(rng, height, width, settings)
     if rng.random() >= settings.twice:
         return (first,)

@@ -30,6 +30,8 @@ class Material:
     """[S] mono 16 kHz, -1..1."""
     donor: "Material | None" = None
     """Another person's face, which only the donor families look at."""
+    crisp: Frames | None = None
+    """The same frames as they were before a dull lens, for families that paint the clip's own face; None: `frames`."""
 
     def __post_init__(self) -> None:
         shape = getattr(self.frames, "shape", None)
@@ -38,6 +40,13 @@ class Material:
         landmarks: Landmarks | None = self.landmarks
         if landmarks is None or landmarks.shape != (shape[0], 5, 2) or not np.isfinite(landmarks).all():
             raise ValueError("a forgery needs five finite landmarks for each frame, [T, 5, 2]")
+        if self.crisp is not None and self.crisp.shape != shape:
+            raise ValueError(f"crisp frames must have the shape of the others, {shape}, not {self.crisp.shape}")
+
+    @property
+    def faces(self) -> Frames:
+        """The frames from which the clip's own face is taken."""
+        return self.frames if self.crisp is None else self.crisp
 
     @property
     def size(self) -> tuple[int, int]:

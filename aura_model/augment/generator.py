@@ -29,13 +29,13 @@ from aura_model.augment.masks import MaskSettings, draw_shape, face_masks
 class RoundTripSettings:
     """From what a round trip is drawn."""
 
-    side: tuple[float, float] = (0.7, 1.5)
+    side: tuple[float, float] = (0.5, 1.5)
     """The generator's resolution as a share of the picture's."""
-    latent: tuple[float, float] = (1.5, 3.0)
+    latent: tuple[float, float] = (1.5, 4.0)
     """How much smaller its inner picture is."""
     detail: tuple[float, float] = (0.5, 0.95)
     """Share of the detail finer than the inner picture that is drawn anew."""
-    forget: tuple[float, float] = (1.0, 6.0)
+    forget: tuple[float, float] = (1.0, 8.0)
     """Threshold of faint detail that is forgotten, levels of 255."""
     unevenness: tuple[float, float] = (0.002, 0.02)
     """Deviation of the enlarging kernel's gains from pixel to pixel."""
@@ -96,7 +96,7 @@ def generated_face(
     patch = Patch(
         faces=fit_similarities(material.landmarks),
         masks=face_masks(material.landmarks, *material.size, draw_shape(rng, MaskSettings())),
-        frames=material.frames,
+        frames=material.faces,
         look=look.textured(draw_round_trip(rng, settings)),
     )
     return blend("generated_face", material, patch)

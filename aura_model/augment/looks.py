@@ -35,11 +35,11 @@ DETAIL = 2.0
 class LookSettings:
     """The strengths from which a look is drawn; 0 leaves a property as it is."""
 
-    offset: float = 5.0
+    offset: float = 7.0
     """Deviation of each channel's shift, levels of 255."""
-    gain: float = 0.05
+    gain: float = 0.07
     """Deviation of the contrast, and of each channel's gain."""
-    saturation: float = 0.1
+    saturation: float = 0.12
     hue: float = 0.04
     """Deviation of the turn about the grey axis, radians."""
     curve: float = 0.12
@@ -55,7 +55,8 @@ class LookSettings:
     sharpness: float | None = 0.35
     """Deviation of the logarithm of its sharpness, compared with the original's; None leaves it as it comes out.
 
-    Nearly all that is done to a picture blurs it. Without this a detector would take blurred faces for fake ones.
+    Nearly all that is done to a picture blurs it. Without this a detector takes blurred faces for fake ones, and the
+    swaps of the wild are often crisper than the made-up faces that they replace.
     """
 
 
@@ -177,9 +178,15 @@ def _draw_mixing(rng: np.random.Generator, settings: LookSettings) -> Floats:
 def _draw_textures(rng: np.random.Generator, settings: LookSettings) -> tuple[Texture, ...]:
     """A redrawing at another resolution, sharpening, smoothing or JPEG, or two of them one after the other."""
     first = (_draw_shrink(rng, settings), _draw_blur(rng), _draw_smooth(rng), _draw_sharpen(rng), _draw_jpeg(rng))
-    second = (_draw_sharpen(rng), _draw_jpeg(rng), _draw_grain(rng))
-    chosen = first[int(rng.choice(5, p=(0.45, 0.1, 0.15, 0.2, 0.1)))]
-    return (chosen, second[int(rng.integers(3))]) if rng.random() < 0.4 else (chosen,)
+    second = (_draw_sharpen(rng), _draw_jpeg(rng), _draw_grain(rng), _draw_pale(rng))
+    chosen = first[int(rng.choice(5, p=(0.4, 0.1, 0.25, 0.15, 0.1)))]
+    return (chosen, second[int(rng.integers(4))]) if rng.random() < 0.5 else (chosen,)
+
+
+def draw_lens(rng: np.random.Generator) -> Texture:
+    """Draw what softens a whole picture: a lower resolution, a lens out of focus, or a beauty filter."""
+    softenings = (_draw_shrink(rng, LookSettings(strongest_shrink=2.5)), _draw_blur(rng), _draw_smooth(rng))
+    return softenings[int(rng.choice(3, p=(0.5, 0.25, 0.25)))]
 
 
 def _draw_shrink(rng: np.random.Generator, settings: LookSettings) -> Texture:
@@ -239,6 +246,18 @@ def _draw_jpeg(rng: np.random.Generator) -> Texture:
     def change(picture: Floats) -> Floats:
         rounded = np.clip(np.rint(picture), 0, 255).astype(np.uint8)
         return np.asarray(jpeg(rounded[None], quality)[0], dtype=np.float32)
+
+    return change
+
+
+def _draw_pale(rng: np.random.Generator) -> Texture:
+    """Colour at a lower resolution than light: networks draw little of it, and their training pictures had little."""
+    deviation = rng.uniform(0.8, 3.0)
+
+    def change(picture: Floats) -> Floats:
+        light = picture @ LUMA
+        colour = cv2.GaussianBlur(picture - light[..., None], (0, 0), deviation)
+        return np.asarray(light[..., None] + colour, dtype=np.float32)
 
     return change
 

@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from aura_model.augment import audio, video
+from aura_model.augment.blending import rounded
 from aura_model.augment.codec import CodecSettings, Encoding, draw_encoding, draw_encodings, transcode
 from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras
 from aura_model.augment.families import FAMILIES
 from aura_model.augment.forgery import Forgery, Masks, Material, null_blend
+from aura_model.augment.looks import Texture, draw_lens
 from aura_model.augment.video import Frames, Landmarks
 from aura_model.faces import crop_face
 
@@ -30,12 +32,19 @@ class RenderSettings:
     """Deviation of the crop's place and size, as a share of its side: detectors are no better."""
     color: float = 0.15
     """Most that brightness, contrast and saturation change by, as a share."""
-    blur: tuple[float, float] = (0.2, 0.8)
+    lens: float = 0.5
+    """Probability of a dull lens: of the footage, but not of the face that is put into it.
+
+    Half of the forged faces are then crisper than what is around them, so that softness alone tells nothing.
+    """
+    sharpen: tuple[float, float] = (0.5, 1.5)
+    """Probability, and the largest amount of unsharp masking."""
+    blur: tuple[float, float] = (0.15, 0.8)
     """Probability, and the largest deviation in pixels."""
     noise: tuple[float, float] = (0.3, 3.0)
     """Probability, and the largest deviation in levels of 255."""
     flip: float = 0.5
-    filmed: float = 0.6
+    filmed: float = 0.3
     """Probability that the footage was coded once before it was forged."""
     codec: CodecSettings = field(default_factory=CodecSettings)
     gain: tuple[float, float] = (0.5, 1.2)
@@ -74,6 +83,8 @@ class Shared:
 
     flipped: bool
     color: tuple[float, float, float]
+    lens: Texture | None
+    sharpen: float
     blur: float
     noise: float
     camera: Encoding | None
@@ -115,6 +126,8 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
     return Shared(
         flipped=bool(rng.random() < settings.flip),
         color=(brightness, contrast, saturation),
+        lens=draw_lens(rng) if rng.random() < settings.lens else None,
+        sharpen=_sometimes(rng, settings.sharpen),
         blur=_sometimes(rng, settings.blur),
         noise=_sometimes(rng, settings.noise),
         camera=draw_encoding(rng, height, width, filming) if rng.random() < settings.filmed else None,
@@ -128,12 +141,15 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
 
 
 def filmed(material: Material, shared: Shared) -> Material:
-    """The material as its camera coded it, at its own size."""
-    if shared.camera is None:
-        return material
+    """The material as its camera coded it, at its own size, and behind its lens."""
     height, width = material.size
-    coded = transcode(material.frames, replace(shared.camera, height=height, width=width))
-    return replace(material, frames=coded)
+    frames = material.frames
+    if shared.camera is not None:
+        frames = transcode(frames, replace(shared.camera, height=height, width=width))
+    if shared.lens is None:
+        return replace(material, frames=frames)
+    dull = np.stack([rounded(shared.lens(frame.astype(np.float32))) for frame in frames])
+    return replace(material, frames=dull, crisp=frames)
 
 
 def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: RenderSettings) -> Sample:
@@ -194,7 +210,8 @@ def into_view(boxes: Floats, margin: float, height: int, width: int) -> Floats:
 
 def _platform(frames: Frames, shared: Shared, rng: np.random.Generator) -> Frames:
     """What happens to a picture on its way: colours, blur, noise, codecs."""
-    changed = video.blur(video.jitter_color(frames, *shared.color), shared.blur)
+    changed = video.sharpen(video.jitter_color(frames, *shared.color), shared.sharpen)
+    changed = video.blur(changed, shared.blur)
     if shared.noise:
         changed = video.add_noise(changed, shared.noise, rng)
     for encoding in shared.platform:

@@ -66,7 +66,7 @@ def _swap(family: str, material: Material, rng: np.random.Generator, settings: R
     faces = fit_similarities(material.landmarks)
     order = draw_shifted(rng, len(faces)) if rng.random() < settings.other_time else list(range(len(faces)))
     patch = Patch(
-        frames=aligned(material.frames, faces, order),
+        frames=aligned(material.faces, faces, order),
         masks=face_masks(material.landmarks, *material.size, draw_shape(rng, settings.mask)),
         look=draw_look(rng, settings.look),
         ratio=1.0,

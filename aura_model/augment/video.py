@@ -65,6 +65,15 @@ def blur(frames: Frames, deviation: float) -> Frames:
     return each(frames, lambda frame: cv2.GaussianBlur(frame, (0, 0), deviation))
 
 
+def sharpen(frames: Frames, amount: float) -> Frames:
+    """Unsharp masking of `[T, H, W, 3]` by this amount; 0 changes nothing."""
+    if amount <= 0:
+        return frames
+    return each(
+        frames, lambda frame: cv2.addWeighted(frame, 1 + amount, cv2.GaussianBlur(frame, (0, 0), 1.0), -amount, 0)
+    )
+
+
 def add_noise(frames: Frames, deviation: float, rng: np.random.Generator) -> Frames:
     """Add Gaussian grain of standard `deviation` (levels of 255) to `[T, H, W, 3]`, another in each frame.
 

@@ -133,6 +133,20 @@ def test_blur_spreads_a_point_as_a_gaussian_does(deviation: float) -> None:
     assert spread == pytest.approx(2 + deviation**2, rel=0.1)  # a square of 5 pixels has the variance 2
 
 
+def test_sharpening_adds_what_a_blur_takes_away() -> None:
+    rng = np.random.default_rng(0)
+    frames = rng.integers(100, 150, (2, 16, 20, 3)).astype(np.uint8)
+    expected = frames + 0.5 * (frames - video.blur(frames, 1.0).astype(float))
+    np.testing.assert_allclose(video.sharpen(frames, 0.5), expected, atol=1)
+    assert video.sharpen(frames, 0.0) is frames
+
+
+def test_a_sharpened_edge_does_not_wrap_around() -> None:
+    edge = np.zeros((1, 8, 8, 3), np.uint8)
+    edge[:, :, 4:] = 255
+    np.testing.assert_array_equal(video.sharpen(edge, 1.5), edge)
+
+
 def test_no_blur_changes_nothing() -> None:
     np.testing.assert_array_equal(video.blur(random_frames(), 0), random_frames())
 

@@ -6,7 +6,7 @@ import tracemalloc
 from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import yaml
@@ -14,23 +14,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
-from aura_model.config import BOXED, DEFAULTS, Config, LoggingConfig, load_config, parse_config, read_yaml
+from aura_model.augment.families import FAMILIES, HELD_OUT, PROBES
+from aura_model.config import BOXED, DEFAULTS, Config, Family, LoggingConfig, load_config, parse_config, read_yaml
 from aura_model.errors import ConfigError
 
 TREE: dict[str, Any] = yaml.safe_load(DEFAULTS.read_text())
+MAPPINGS = {("dataset", "pseudo_fakes", "families")}
+"""Keys whose value is a mapping, and no section."""
 
 
 def sections(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     """The path of each section, the root first."""
     yield path
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (*path, key) not in MAPPINGS:
             yield from sections(value, (*path, key))
 
 
 def leaves(tree: Mapping[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, dict) and (*path, key) not in MAPPINGS:
             yield from leaves(value, (*path, key))
         else:
             yield (*path, key)
@@ -68,8 +71,10 @@ def keys_of(model: type[BaseModel]) -> dict[str, Any]:
     return found
 
 
-def keys_in(tree: object) -> Any:
-    return {key: keys_in(value) for key, value in tree.items()} if isinstance(tree, dict) else None
+def keys_in(tree: object, path: tuple[str, ...] = ()) -> Any:
+    if not isinstance(tree, dict) or path in MAPPINGS:
+        return None
+    return {key: keys_in(value, (*path, key)) for key, value in tree.items()}
 
 
 def test_the_defaults_file_has_every_key_and_no_other_in_the_same_order() -> None:
@@ -257,6 +262,18 @@ def test_all_faults_are_told_at_once() -> None:
         ("inference.operating_point=lax", ["screening", "balanced", "strict"]),
         ("inference.operating_point=null", ["screening", "balanced", "strict"]),
         ("dataset.augmentation.jpeg={range: [100, 60]}", ["low <= high"]),
+        ("dataset.pseudo_fakes.families={face_swap: 1}", ["face_swap", "'self_blend', 'mouth_swap'"]),
+        ("dataset.pseudo_fakes.families={donor_blend: 1}", ["donor_blend", "'self_blend', 'mouth_swap'"]),
+        ("dataset.pseudo_fakes.families={null_blend: 1}", ["null_blend"]),
+        ("dataset.pseudo_fakes.families={self_blend: -1}", ["greater than or equal to 0"]),
+        ("dataset.pseudo_fakes.families={self_blend: 0}", ["at least one family"]),
+        ("dataset.pseudo_fakes.pairs.train=0", ["greater than 0"]),
+        ("dataset.pseudo_fakes.size=63", ["greater than or equal to 64"]),
+        ("dataset.pseudo_fakes.margin=2.1", ["less than or equal to 2"]),
+        ("training.place_loss_weight=-1", ["greater than or equal to 0"]),
+        ("training.low_resolution.epochs=-1", ["greater than or equal to 0"]),
+        ("training.low_resolution.size=31", ["greater than or equal to 32"]),
+        ("training.threads=0", ["greater than 0"]),
     ],
 )
 def test_a_bad_value_is_told_with_what_is_allowed(override: str, told: list[str]) -> None:
@@ -265,6 +282,28 @@ def test_a_bad_value_is_told_with_what_is_allowed(override: str, told: list[str]
     assert detail.startswith(key.rsplit(".", 1)[0])
     for part in told:
         assert part in detail
+
+
+def test_the_families_of_the_configuration_are_those_that_may_be_trained_on() -> None:
+    """It cannot ask `aura_model.augment`, which brings torch."""
+    of_sound = {"copy_synthesis", "desync"}
+    assert set(get_args(Family)) == set(FAMILIES) - HELD_OUT - PROBES - of_sound
+
+
+def test_families_are_added_to_those_of_the_layer_below() -> None:
+    given = ["dataset.pseudo_fakes.families={mouth_swap: 2}", "dataset.pseudo_fakes.families.eyes_swap=0.5"]
+    families = load_config(env={}, overrides=given).dataset.pseudo_fakes.families
+    assert families == {"self_blend": 1.0, "mouth_swap": 2.0, "eyes_swap": 0.5}
+
+
+@pytest.mark.parametrize("batch_size", [1, 7])
+def test_a_batch_that_would_part_a_pair_is_refused(batch_size: int) -> None:
+    odd = f"training.batch_size={batch_size}"
+    detail = refusal("dataset.pseudo_fakes.enabled=true", odd)
+    assert "training.batch_size must be even" in detail
+    assert "dataset.pseudo_fakes" in detail
+    assert load_config(env={}, overrides=[odd]).training.batch_size == batch_size
+    assert load_config(env={}, overrides=["dataset.pseudo_fakes.enabled=true"]).training.batch_size % 2 == 0
 
 
 @pytest.mark.parametrize("item", ["", "seed", "=1", "se ed=1", ".seed=1", "seed.=1", "a..b=1", "--seed=1", "a-b=1"])

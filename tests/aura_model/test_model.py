@@ -3,10 +3,10 @@ from typing import Any, get_args
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from aura_model.config import Config, Fusion, Temporal
-from aura_model.losses import detection_loss
+from aura_model.losses import detection_loss, place_loss
 from aura_model.model import ModelOutput, MultimodalModel
 
 MakeConfig = Callable[..., Config]
@@ -53,6 +53,9 @@ def total_loss(model: MultimodalModel, output: ModelOutput, batch: dict[str, Ten
     if output.video_logits is not None and output.video_features is not None:
         loss = loss + detection_loss(output.video_logits, labels, batch["video_mask"])
         loss = loss + model.compute_temporal_consistency_loss(output.video_features, batch["video_mask"])
+    if output.heatmap is not None and batch["video_mask"] is not None:
+        places = labels[:, None, None, None].expand(-1, WINDOW, 8, 8).float()
+        loss = loss + place_loss(output.heatmap, places, batch["video_mask"])
     if output.audio_logits is not None:
         loss = loss + detection_loss(output.audio_logits, labels, batch["audio_mask"])
     return loss
@@ -63,6 +66,8 @@ def expected_without_gradient(name: str, case: str, fusion: str) -> bool:
     absent = {"video": "audio", "audio": "video"}.get(case)
     if absent and name.startswith((f"{absent}.", f"{absent}_head.")):
         return True
+    if name.startswith("map_head."):
+        return absent == "video"
     if name == "fusion.missing":
         return case == "both"
     return bool(absent) and fusion == "attention" and name.startswith("fusion.score.")
@@ -89,7 +94,17 @@ def test_the_docstring_names_who_gets_no_gradient(tiny_config: MakeConfig) -> No
     model = build(tiny_config)
     model(**inputs("video")).sum().backward()
     without = {name.split(".")[0] for name, value in model.named_parameters() if value.grad is None}
-    assert without == {"audio", "audio_head", "video_head"}
+    assert without == {"audio", "audio_head", "video_head", "map_head"}
+
+
+def test_the_heat_map_alone_trains_its_head_and_the_pictures(tiny_config: MakeConfig) -> None:
+    """It does so where a batch is judged by nothing else."""
+    model = build(tiny_config, "model.video.temporal=avg_pool")
+    output = model.forward_full(**inputs("mixed"))
+    assert output.heatmap is not None
+    place_loss(output.heatmap, torch.ones(4, WINDOW, 8, 8), torch.ones(4, dtype=torch.bool)).backward()
+    trained = {name.split(".")[0] for name, value in model.named_parameters() if value.grad is not None}
+    assert trained == {"video", "map_head"}
 
 
 @pytest.mark.parametrize("filler", [0.0, 255.0, float("nan")])
@@ -212,15 +227,15 @@ def test_the_output_says_what_is_not_available(tiny_config: MakeConfig) -> None:
     assert pictures.video_logits is not None
 
 
-def test_the_heat_map_adds_up_to_the_log_odds_of_the_video(tiny_config: MakeConfig) -> None:
-    output = build(tiny_config).eval().forward_full(**inputs("mixed"))
+def test_the_heat_map_has_a_head_of_its_own(tiny_config: MakeConfig) -> None:
+    model = build(tiny_config).eval()
+    nn.init.zeros_(model.map_head.weight)
+    nn.init.constant_(model.map_head.bias, 3.0)
+    output = model.forward_full(**inputs("mixed"))
     assert output.heatmap is not None
-    assert output.video_logits is not None
     assert output.heatmap.shape == (4, WINDOW, 2, 2)
-    log_odds = output.video_logits[:, 1] - output.video_logits[:, 0]
-    assert torch.allclose(output.heatmap.mean(dim=(1, 2, 3)), log_odds, atol=1e-5)
     assert output.heatmap[2].count_nonzero() == 0
-    assert not output.heatmap.requires_grad
+    assert bool((output.heatmap[[0, 1, 3]] == 3.0).all())
 
 
 @pytest.mark.parametrize(("side", "grid"), [(64, (4, 4)), (80, (5, 5))])

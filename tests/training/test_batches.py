@@ -13,9 +13,19 @@ from aura_model.batch import to_batch
 from aura_model.clips import Clip
 from aura_model.config import Config
 from training import batches
-from training.batches import Part, Parts, grouped, prepare, training_clip, worker_parts
+from training.batches import (
+    Part,
+    Parts,
+    grouped,
+    in_place,
+    prepare,
+    targets_of,
+    training_clip,
+    training_side,
+    worker_parts,
+)
 from training.data.splits import Split
-from training.rows import Columns, Row, clip_from_row, to_columns
+from training.rows import PLACES, Columns, Row, clip_from_row, to_columns
 from training.stream import BALANCE
 from training.tally import Skip
 
@@ -78,8 +88,8 @@ def test_a_part_holds_clips_labels_and_what_was_skipped(make_row: MakeRow, confi
     part = part_of(make_row, config, "3v! 3v 3v 3v!")
     assert (part.turn, part.split, part.slot) == (3, "val", 3)
     assert [row["video_id"] for row in part.rows] == ["v1", "v2"]
-    assert part.labels.tolist() == [1, 0]
-    assert part.labels.dtype == torch.int64
+    assert part.targets.labels.tolist() == [1, 0]
+    assert part.targets.labels.dtype == torch.int64
     assert part.batch is not None
     assert part.batch.video is not None
     assert len(part.batch.video) == 2
@@ -99,7 +109,7 @@ def test_a_part_does_not_keep_the_rows_arrays(make_row: MakeRow, config: Config)
 def test_a_part_of_unusable_videos_alone_holds_nothing_but_the_skips(make_row: MakeRow, config: Config) -> None:
     part = part_of(make_row, config, "1t! 1t!")
     assert part.batch is None
-    assert (part.rows, part.labels.tolist(), len(part.skips)) == ((), [], 2)
+    assert (part.rows, part.targets.labels.tolist(), len(part.skips)) == ((), [], 2)
 
 
 @pytest.mark.parametrize(("split", "augmented"), [("train", True), ("val", False)])
@@ -153,6 +163,130 @@ def test_augmentation_can_be_switched_off(make_config: Callable[..., Config], ma
     clip = training_clip(row, make_config("dataset.augmentation.enabled=false"))
     np.testing.assert_array_equal(cast("Any", clip.frames), row["frames"])
     np.testing.assert_array_equal(cast("Any", clip.wave), row["wave"])
+
+
+# Pairs
+
+
+def pair_rows(make_row: MakeRow, video_id: str = "a") -> list[Row]:
+    """A genuine clip, and its forgery of which a corner was changed."""
+    real = make_row(video_id) | {"variant": "#0", "has_places": True}
+    places, frames = real["places"].copy(), real["frames"].copy()
+    places[:, :8, :8] = 255
+    frames[:, :16, :16] //= 2
+    return [real, real | {"label": 1, "variant": "#0 self_blend", "places": places, "frames": frames}]
+
+
+def test_targets_hold_the_labels_and_the_places_that_are_known(make_row: MakeRow) -> None:
+    targets = targets_of([*pair_rows(make_row), make_row("b", 1)])
+    assert targets.labels.tolist() == [0, 1, 1]
+    assert targets.labels.dtype == torch.int64
+    assert targets.known is not None
+    assert targets.known.tolist() == [True, True, False]
+    assert targets.places is not None
+    assert targets.places.shape == (3, 2, PLACES, PLACES)
+    assert targets.places.dtype == torch.float32
+    assert targets.places[1, :, :8, :8].unique().tolist() == [1.0]
+    assert targets.places.sum() == 2 * 8 * 8
+
+
+def test_where_no_place_is_known_there_are_labels_alone(make_row: MakeRow) -> None:
+    targets = targets_of([make_row("a"), make_row("b", 1)])
+    assert (targets.labels.tolist(), targets.places, targets.known) == ([0, 1], None, None)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_part_tells_the_clips_of_a_pair_apart(make_row: MakeRow, config: Config, split: str) -> None:
+    part = prepare([row | {"split": split} for row in pair_rows(make_row)], config)
+    assert [row["variant"] for row in part.rows] == ["#0", "#0 self_blend"]
+    assert part.targets.labels.tolist() == [0, 1]
+    assert part.targets.places is not None
+
+
+CHANGES = {
+    "horizontal_flip": "1.0",
+    "crop": "{probability: 1.0, range: [0.5, 0.5]}",
+    "color_jitter": "{probability: 1.0, range: [0.3, 0.3]}",
+    "blur": "{probability: 1.0, range: [3.0, 3.0]}",
+    "noise": "{probability: 1.0, range: [9.0, 9.0]}",
+}
+NONE = "{horizontal_flip: 0, crop: {probability: 0}, color_jitter: {probability: 0}, blur: {probability: 0}, "
+NONE += "noise: {probability: 0}, jpeg: {probability: 0}, h264: {probability: 0}}"
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_clip_whose_places_are_known_is_changed_but_not_moved(
+    make_config: Callable[..., Config], make_row: MakeRow, change: str
+) -> None:
+    """The forged corner stays where the places say that it is."""
+    config = make_config(f"dataset.augmentation={NONE}", f"dataset.augmentation.{change}={CHANGES[change]}")
+    pair = pair_rows(make_row)
+    real, fake = (training_clip(row, config) for row in pair)
+    moves = change in ("horizontal_flip", "crop")
+    np.testing.assert_array_equal(cast("Any", real.landmarks), pair[0]["landmarks"])
+    different = np.abs(cast("Any", real.frames).astype(float) - cast("Any", fake.frames)).mean((0, 3))
+    assert different[:16, :16].mean() > 5 * different[24:, 24:].mean()
+    assert bool((cast("Any", real.frames) != pair[0]["frames"]).any()) != moves
+    free = training_clip(pair[0] | {"has_places": False}, config)
+    assert bool((cast("Any", free.frames) != pair[0]["frames"]).any())
+
+
+def test_both_clips_of_a_pair_are_changed_alike(make_config: Callable[..., Config], make_row: MakeRow) -> None:
+    real, _ = pair_rows(make_row)
+    same = real | {"variant": "#0 null_blend", "label": 1}
+    for epoch in range(1, 9):
+        assert content(training_clip(real | {"epoch": epoch}, make_config())) == content(
+            training_clip(same | {"epoch": epoch}, make_config())
+        )
+
+
+def test_in_place_only_what_moves_is_switched_off(make_config: Callable[..., Config]) -> None:
+    augmentation = make_config("dataset.augmentation.horizontal_flip=0.5").dataset.augmentation
+    still = in_place(augmentation)
+    assert (still.horizontal_flip, still.crop.probability, still.crop.range) == (0.0, 0.0, augmentation.crop.range)
+    others = set(type(still).model_fields) - {"horizontal_flip", "crop"}
+    assert all(getattr(still, name) == getattr(augmentation, name) for name in others)
+
+
+# Low resolution
+
+
+@pytest.mark.parametrize(
+    ("epochs", "sides"), [(0, [None, None, None]), (1, [40, None, None]), (2, [40, 40, None]), (9, [40, 40, 40])]
+)
+def test_the_first_epochs_are_of_smaller_pictures(
+    make_config: Callable[..., Config], epochs: int, sides: list[int | None]
+) -> None:
+    config = make_config(f"training.low_resolution={{epochs: {epochs}, size: 40}}")
+    assert [training_side(epoch, config) for epoch in (1, 2, 3)] == sides
+
+
+@pytest.mark.parametrize(("split", "turn", "side"), [("train", 1, 40), ("train", 2, 64), ("val", 1, 64)])
+def test_only_training_sees_smaller_pictures(
+    make_config: Callable[..., Config], make_row: MakeRow, split: str, turn: int, side: int
+) -> None:
+    config = make_config("training.low_resolution={epochs: 1, size: 40}")
+    batch = prepare([make_row("a", 0, split, turn)], config).batch
+    assert batch is not None
+    assert batch.video is not None
+    assert batch.video.shape == (1, 2, 3, side, side)
+
+
+def test_a_smaller_picture_shows_the_same(make_config: Callable[..., Config], make_row: MakeRow) -> None:
+    config, row = make_config("dataset.augmentation.enabled=false"), make_row("a")
+    small = training_clip(row, config, 32)
+    assert small.frames is not None
+    assert small.landmarks is not None
+    np.testing.assert_allclose(small.frames, row["frames"].reshape(2, 32, 2, 32, 2, 3).mean(axis=(2, 4)), atol=0.51)
+    np.testing.assert_allclose(small.landmarks, row["landmarks"] / 2)
+    assert small.frames.dtype == np.uint8
+    assert small.landmarks.dtype == np.float32
+
+
+def test_a_clip_that_is_only_heard_has_no_size(make_config: Callable[..., Config], make_row: MakeRow) -> None:
+    clip = training_clip(make_row("a", video=False), make_config(), 32)
+    assert clip.frames is None
+    assert clip.wave is not None
 
 
 class Stream:

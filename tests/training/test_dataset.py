@@ -10,6 +10,7 @@ from ray.data import DataContext
 
 from aura_model.config import Config
 from training import dataset
+from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.dataset import ClipExtractor, configure_ray_data, path_row
 from training.plan import ExtractorPlan
@@ -33,7 +34,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[Row]:
         return [{**source, "clip": clip} for clip in range(int(source["label"]))]
 
     monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
-    monkeypatch.setattr(dataset, "row_source", lambda config: rows)
+    monkeypatch.setattr(dataset, "clip_source", lambda config: rows)
     return seen
 
 
@@ -60,10 +61,22 @@ def test_an_extractor_decodes_only_when_the_next_clip_is_wanted(
 def test_an_extractor_takes_up_the_configuration(make_config: Callable[..., Config], asked: list[Row]) -> None:
     config, found = make_config("seed=7"), list[Config]()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(dataset, "row_source", found.append)
+        patch.setattr(dataset, "clip_source", found.append)
         ClipExtractor(config.plain())
     assert found == [config]
     assert asked == []
+
+
+def test_an_extractor_of_evaluation_makes_no_pairs(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever the configuration says of training: what is evaluated are the media as they are."""
+    monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
+    config = make_config("dataset.pseudo_fakes.enabled=true", "dataset.face.detect=false")
+    source = path_row(Sample("a", 0, "test", str(MEDIA / "face.jpg")), 0)
+    batch = {name: np.array([value]) for name, value in source.items()}
+    rows = [row for columns in ClipExtractor(config.plain())(batch) for row in to_rows(columns)]
+    assert [(row["variant"], bool(row["has_places"]), row["label"]) for row in rows] == [("", False, 0)]
 
 
 def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,9 @@ from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
-from training.extraction import MediaRows, row_source
+from training.extraction import MediaRows, clip_source, training_source
+from training.loose import loose
+from training.pairs import PairSource
 from training.rows import EVALUATION, ClipShape, Row, rows_of
 from training.store.files import StoreFiles
 from training.store.writer import write_videos
@@ -114,7 +116,7 @@ def test_training_draws_by_seed_epoch_and_video_and_evaluation_does_not_draw(
 
 def test_on_the_fly_decodes_the_file(make_config: Callable[..., Config]) -> None:
     config = make_config("dataset.face.detect=false", "dataset.audio.enabled=false")
-    rows = row_source(config)
+    rows = clip_source(config)
     shown = rows(path_row(str(MEDIA / "video_only.mp4")))
     assert len(shown) == config.dataset.video.clips_per_video.eval
     assert all(row["has_video"] and row["frames"].any() for row in shown)
@@ -126,7 +128,7 @@ def test_preextracted_reads_the_store(make_config: Callable[..., Config], clips:
     config = make_config("dataset.preprocessing.mode=preextracted", f"dataset.preprocessing.store={tmp_path}")
     stored = rows_of(clips, path_row("/elsewhere/one.mp4"), ClipShape.of(config))
     list(write_videos(StoreFiles(str(tmp_path)), config, [Sample("one", 1, "train", "/elsewhere/one.mp4")], [stored]))
-    rows = row_source(config)(path_row("/elsewhere/one.mp4"))  # there is no such file any more
+    rows = clip_source(config)(path_row("/elsewhere/one.mp4"))  # there is no such file any more
     assert [(row["clip"], row["has_video"], row["has_audio"]) for row in rows] == [
         (row["clip"], row["has_video"], row["has_audio"]) for row in stored
     ]
@@ -136,4 +138,46 @@ def test_preextracted_reads_the_store(make_config: Callable[..., Config], clips:
 def test_a_store_that_is_not_there_is_refused(make_config: Callable[..., Config], tmp_path: Path, store: str) -> None:
     overrides: Any = ("dataset.preprocessing.mode=preextracted", f"dataset.preprocessing.store={tmp_path / store}")
     with pytest.raises(AuraError):
-        row_source(make_config(*overrides))
+        clip_source(make_config(*overrides))
+
+
+PAIRS = (
+    "dataset.pseudo_fakes={enabled: true, size: 128, margin: 0.5}",
+    "dataset.face.detect=false",
+    "training.batch_size=2",
+    "dataset.pseudo_fakes.pairs={train: 2, eval: 1}",
+)
+
+
+def test_training_takes_the_clips_as_they_are_or_pairs_made_of_them(make_config: Callable[..., Config]) -> None:
+    place = path_row(str(MEDIA / "face.jpg"), epoch=1) | {"label": 0}
+    as_they_are = training_source(make_config("dataset.face.detect=false"))
+    assert not isinstance(as_they_are, PairSource)
+    assert {row["variant"] for row in as_they_are(place)} == {""}
+    rows = training_source(make_config(*PAIRS))(place)
+    assert [row["variant"] for row in rows] == ["#0", "#0 self_blend", "#1", "#1 self_blend"]
+    assert {row["frames"].shape for row in rows} == {(2, 64, 64, 3)}
+
+
+def test_clips_as_they_are_stay_so_whatever_training_makes_of_them(make_config: Callable[..., Config]) -> None:
+    """Evaluation and bulk prediction ask for these."""
+    config, plain = make_config(*PAIRS), make_config("dataset.face.detect=false")
+    place = path_row(str(MEDIA / "face.jpg"))
+    (row,), (expected,) = clip_source(config)(place), clip_source(plain)(place)
+    assert (row["variant"], row["has_places"]) == ("", False)
+    assert row["frames"].tobytes() == expected["frames"].tobytes()
+
+
+def test_pairs_are_made_of_a_store_of_loose_crops(make_config: Callable[..., Config], tmp_path: Path) -> None:
+    config = make_config(*PAIRS, "dataset.preprocessing.mode=preextracted", f"dataset.preprocessing.store={tmp_path}")
+    place = path_row(str(MEDIA / "face.jpg"), epoch=1) | {"label": 0}
+    decoded = clip_source(loose(make_config(*PAIRS)))(place)
+    assert {row["frames"].shape for row in decoded} == {(2, 128, 128, 3)}
+    sample = Sample("one", 0, "train", str(MEDIA / "face.jpg"))
+    list(write_videos(StoreFiles(str(tmp_path)), loose(config), [sample], [decoded]))
+    rows = training_source(config)(place)
+    assert [(row["variant"], row["label"]) for row in rows] == [
+        ("#0", 0), ("#0 self_blend", 1), ("#1", 0), ("#1 self_blend", 1),
+    ]  # fmt: skip
+    with pytest.raises(AuraError, match=r"dataset\.face\.(margin|size)"):
+        clip_source(config)  # the store holds loose crops, which no model was trained on

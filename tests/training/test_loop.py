@@ -1,6 +1,7 @@
 """What one worker does, without Ray: steps with its partner, validation, checkpoints, and going on from one."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -146,7 +147,7 @@ def step_calls(run: Run, config: Config) -> list[tuple[list[int], list[float]]]:
     """Clips and weights of each optimiser step."""
     with patch.object(Learner, "step", autospec=True, side_effect=Learner.step) as step:
         assert run(config) is None
-    return [([len(labels) for _, labels in call.args[1]], list(call.args[2])) for call in step.call_args_list]
+    return [([len(targets) for _, targets in call.args[1]], list(call.args[2])) for call in step.call_args_list]
 
 
 @pytest.mark.parametrize(
@@ -234,6 +235,38 @@ def test_what_no_repetition_mends_is_returned_and_not_raised(
     assert failure[0] == code
     assert said in failure[1]
     assert run.reports == []
+
+
+def learner_settings(run: Run, config: Config) -> tuple[float, float]:
+    """The class weights that the learner was given."""
+    with patch.object(Learner, "__init__", autospec=True, side_effect=Learner.__init__) as made:
+        assert run(config) is None
+    pair: tuple[float, float] = made.call_args.args[4]
+    return pair
+
+
+def test_classes_are_weighed_by_the_videos_and_pairs_are_balanced_by_themselves(
+    run: Run, small: Callable[..., Config]
+) -> None:
+    run.train = tuple(replace(sample, label=int(number < 2)) for number, sample in enumerate(run.train))
+    assert learner_settings(run, small()) == (6 / 8, 6 / 4)
+    assert learner_settings(run, small("training.class_balance=false")) == (1.0, 1.0)
+    run.train = tuple(replace(sample, label=0) for sample in run.train)  # no other would have weights
+    assert learner_settings(run, small("dataset.pseudo_fakes.enabled=true")) == (1.0, 1.0)
+
+
+def test_a_start_that_cannot_be_used_ends_the_run(run: Run, small: Callable[..., Config], tmp_path: Path) -> None:
+    code, detail = run(small(f"training.start_from={tmp_path / 'gone.pth'}"))
+    assert (code, "gone.pth" in detail) == ("checkpoint_missing", True)
+
+
+@pytest.mark.parametrize(("threads", "set_to"), [("null", []), ("3", [3])])
+def test_a_worker_uses_as_many_threads_as_it_is_told(
+    run: Run, small: Callable[..., Config], threads: str, set_to: list[int]
+) -> None:
+    with patch.object(torch, "set_num_threads") as told:
+        assert run(small(f"training.threads={threads}")) is None
+    assert [call.args[0] for call in told.call_args_list] == set_to
 
 
 def test_a_run_stops_as_soon_as_too_many_videos_are_unusable(run: Run, small: Callable[..., Config]) -> None:

@@ -9,10 +9,21 @@ import numpy as np
 import pytest
 
 from aura_model.config import Config, load_config
-from training import dataset
+from training import dataset, stream
+from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.rows import Row, to_rows
-from training.stream import BALANCE, Course, CourseExtractor, Place, balances, epoch_order, spans_of
+from training.stream import (
+    BALANCE,
+    Course,
+    CourseExtractor,
+    Place,
+    balances,
+    epoch_order,
+    kept_together,
+    lists_of,
+    spans_of,
+)
 
 TRAIN, VAL = 7, 3
 PASS = TRAIN + VAL
@@ -141,7 +152,7 @@ def _two_clips_a_video(monkeypatch: pytest.MonkeyPatch) -> None:
         return [{**path_row, "clip": clip} for clip in range(2)]
 
     monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
-    monkeypatch.setattr(dataset, "row_source", lambda config: rows)
+    monkeypatch.setattr(stream, "training_source", lambda config: rows)
 
 
 def blocks(course: Course, config: Config, *spans: tuple[int, int]) -> Iterator[list[Row]]:
@@ -186,3 +197,72 @@ def test_the_rows_of_a_balance_come_together_and_belong_to_no_epoch(
     (columns,) = extractor({"begin": np.array([0]), "end": np.array([0]), "balance": np.array([3])})
     assert columns["turn"].tolist() == [BALANCE] * 3
     assert {len(values) for values in columns.values()} == {3}
+
+
+def rows_of(text: str) -> list[Row]:
+    """`ab` are the rows of a pair of the clip 0, of `c` there is one alone; `!` is a video that cannot be used."""
+    words = enumerate(text.split())
+    return [{"name": name, "clip": -1 if name == "!" else number} for number, word in words for name in word]
+
+
+@pytest.mark.parametrize(
+    ("enough", "videos", "lists"),
+    [
+        (2, ["ab cd", "ef"], "ab cd ef"),
+        (3, ["ab cd", "ef"], "abcd ef"),
+        (4, ["ab", "cd", "ef", "gh"], "abcd efgh"),
+        (2, ["!", "ab", "cd"], "!ab cd"),
+        (4, ["ab", "!", "cd", "ef"], "ab!cd ef"),
+        (1, ["ab", "!", "c"], "ab ! c"),
+        (2, ["a b c", "d"], "ab cd"),
+        (9, ["ab"], "ab"),
+        (2, [], ""),
+    ],
+)
+def test_pairs_stay_together_and_others_are_cut_anywhere(enough: int, videos: list[str], lists: str) -> None:
+    groups = (group for video in videos for group in kept_together(rows_of(video)))
+    assert " ".join("".join(row["name"] for row in rows) for rows in lists_of(enough, groups)) == lists
+
+
+def test_a_list_is_handed_on_without_waiting_for_the_next_video() -> None:
+    def videos() -> Iterator[list[Row]]:
+        yield rows_of("ab")
+        pytest.fail("waited for a video that is not needed")
+
+    (first, second) = next(lists_of(2, videos()))
+    assert (first["name"], second["name"]) == ("a", "b")
+
+
+@pytest.mark.parametrize("frames", [8, 16, 64])
+def test_both_clips_of_a_pair_come_in_one_block(
+    make_course: Callable[..., Course], monkeypatch: pytest.MonkeyPatch, frames: int
+) -> None:
+    """Also behind a video that cannot be used."""
+
+    def rows(path_row: Mapping[str, Any]) -> list[Row]:
+        if path_row["slot"] == 1:
+            return [{**path_row, "clip": -1, "variant": ""}]
+        return [{**path_row, "clip": clip, "variant": f"#{clip}{kind}"} for clip in range(2) for kind in ("", " x")]
+
+    monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
+    monkeypatch.setattr(stream, "training_source", lambda config: rows)
+    config = load_config(env={}, settings={"dataset": {"video": {"temporal_window": frames}}})
+    found = list(blocks(make_course(), config, (0, 5)))
+    for block in found:
+        counts = {(int(row["slot"]), int(row["clip"])): 0 for row in block}
+        for row in block:
+            counts[int(row["slot"]), int(row["clip"])] += 1
+        assert {count for (_, clip), count in counts.items() if clip >= 0} <= {2}
+    assert sum(map(len, found)) == 4 * 4 + 1
+
+
+def test_the_stream_of_a_run_holds_pairs_where_they_are_asked_for(
+    make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "setup_logging", lambda config: None)
+    config = make_config("dataset.pseudo_fakes.enabled=true", "dataset.face.detect=false")
+    course = Course((Sample("a", 0, "train", str(MEDIA / "face.jpg")),), (), 0, 1, 1)
+    (rows,) = blocks(course, config, (0, 1))
+    assert [(str(row["variant"]), int(row["label"]), int(row["turn"])) for row in rows] == [
+        ("#0", 0, 1), ("#0 self_blend", 1, 1),
+    ]  # fmt: skip

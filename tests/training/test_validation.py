@@ -15,8 +15,22 @@ def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0
 
 
 def test_a_row_becomes_a_prediction() -> None:
-    row = {"video_id": np.str_("a"), "track_id": np.int64(-1), "label": np.int64(1)}
+    row = {"video_id": np.str_("a"), "track_id": np.int64(-1), "label": np.int64(1), "variant": np.str_("")}
     assert ScoredClip.of(row, 0.5) == ScoredClip("a", None, 1, 0.5)
+
+
+def test_each_clip_of_each_pair_is_a_video_of_its_own() -> None:
+    """Joined with its genuine clip, a forgery would be judged by the mean of both."""
+    variants = [("#0", 0), ("#0 self_blend", 1), ("#1", 0), ("#1 mouth_swap", 1)]
+    rows = [
+        {"video_id": video_id, "track_id": 0, "label": label, "variant": variant}
+        for video_id in "ab"
+        for variant, label in variants
+    ]
+    scored = [ScoredClip.of(row, 3.0 * row["label"] - 1) for row in rows]
+    assert len({clip.video_id for clip in scored}) == 8
+    metrics = validation_metrics(scored)
+    assert (metrics["val"]["n"], metrics["val"]["positives"], metrics["val_auc"]) == (8, 4, 1.0)
 
 
 def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None:

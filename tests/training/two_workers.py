@@ -14,6 +14,7 @@ from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
 from aura_model.config import load_config
 from training.optim.learner import Learner
+from training.targets import Targets
 from training.team import Team
 
 OVERRIDES = (
@@ -53,9 +54,9 @@ def wrap(module: nn.Module) -> nn.Module:
     return DistributedDataParallel(module, find_unused_parameters=True)
 
 
-def part_of(numbers: list[int]) -> tuple[Batch, Tensor]:
+def part_of(numbers: list[int]) -> tuple[Batch, Targets]:
     batch = to_batch([make_clip(number) for number in numbers], CONFIG)
-    return batch, torch.tensor([number % 2 for number in numbers])
+    return batch, Targets(torch.tensor([number % 2 for number in numbers]))
 
 
 def gradients(learner: Learner, clips: list[list[int]], size: int) -> dict[str, Tensor]:

@@ -108,19 +108,30 @@ def read_manifest(path: Path, shares: Shares | None = None) -> Iterator[Sample]:
         yield _sample(where, cells, place, others, shares)
 
 
-def check_samples(samples: Sequence[Sample], splits: Iterable[Split] = ("train", "val")) -> None:
+def check_samples(
+    samples: Sequence[Sample], splits: Iterable[Split] = ("train", "val"), *, pseudo_fakes: bool = False
+) -> None:
     """Refuse a data set on which a training run can only fail.
 
+    Args:
+        samples: all of them.
+        splits: those that must not be empty.
+        pseudo_fakes: the fakes are made of the real ones, so there must be no others.
+
     Raises:
-        DatasetError: split_empty, one_class.
+        DatasetError: split_empty, one_class, fakes_given.
     """
     counts = Counter(sample.split for sample in samples)
     for split in splits:
         if not counts[split]:
             found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
             raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
+    fakes = sum(sample.label for sample in samples)
+    if pseudo_fakes and fakes:
+        detail = f"{fakes} videos are labelled fake; with dataset.pseudo_fakes all must be real: leave the fakes out"
+        raise DatasetError("fakes_given", detail)
     only = _only_label(samples, "train")
-    if only:
+    if only and not pseudo_fakes:
         raise DatasetError("one_class", f"all {counts['train']} training videos are {only}; training needs both labels")
 
 

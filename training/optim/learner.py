@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from aura_model.batch import Batch
-from aura_model.checkpoint import Checkpoint, save_checkpoint
+from aura_model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
@@ -19,6 +19,7 @@ from training.optim.average import WeightAverage
 from training.optim.freezing import Freeze
 from training.optim.objective import Objective
 from training.optim.schedules import Schedule
+from training.targets import Targets
 
 
 class Learner:
@@ -41,17 +42,27 @@ class Learner:
 
         Raises:
             ConfigError: the backbone cannot be had, or not be frozen as asked.
+            CheckpointError: `training.start_from` cannot be used.
         """
         torch.manual_seed(config.seed)
         training = config.training
         self._config, self._device = config, device
-        self.model = MultimodalModel(config.model).to(device)
+        self.model = MultimodalModel(config.model)
+        if training.start_from is not None:
+            restore_weights(self.model, read_checkpoint(training.start_from))
+        self.model.to(device)
         lay_out(self.model.video.backbone.net, training.channels_last)
         self._average = WeightAverage(self.model, training.ema_decay) if training.ema_decay else None
         if training.compile:
             compile_encoders(self.model)
             compile_encoders(self.evaluated)
-        objective = Objective(self.model, training.modality_loss_weight, training.label_smoothing, class_weights)
+        objective = Objective(
+            self.model,
+            training.modality_loss_weight,
+            training.label_smoothing,
+            class_weights,
+            training.place_loss_weight,
+        )
         self._objective = wrap(objective.to(device))
         self.optimizer = torch.optim.AdamW(
             self.model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay
@@ -77,14 +88,14 @@ class Learner:
         """Freeze or let go what `training.freeze` says; `epoch` counts from 1."""
         self._freeze.begin_epoch(epoch)
 
-    def step(self, parts: Sequence[tuple[Batch, Tensor]], weights: Sequence[float]) -> Tensor:
+    def step(self, parts: Sequence[tuple[Batch, Targets]], weights: Sequence[float]) -> Tensor:
         """One optimiser step from the gradients of one or more forward passes.
 
         With weights of `clips of the part * workers / clips of all parts of all workers` the gradient is that of the
         mean over all those clips. Workers exchange gradients once, in the last part's backward pass.
 
         Args:
-            parts: batches with their labels, int64 [B], 1 = fake; on any device.
+            parts: batches with their targets, on any device.
             weights: multiply the loss of each part before its backward pass, not in what is returned.
 
         Returns:
@@ -95,8 +106,8 @@ class Learner:
         self.optimizer.zero_grad()
         last = len(parts) - 1
         losses = [
-            self._backward(batch, labels, weight, synchronised=index == last)
-            for index, ((batch, labels), weight) in enumerate(zip(parts, weights, strict=True))
+            self._backward(batch, targets, weight, synchronised=index == last)
+            for index, ((batch, targets), weight) in enumerate(zip(parts, weights, strict=True))
         ]
         self._scaler.unscale_(self.optimizer)
         nn.utils.clip_grad_norm_(self.model.parameters(), self._config.training.gradient_clip)
@@ -169,14 +180,14 @@ class Learner:
             detail = f"{checkpoint.path}: its training state cannot be taken up: {error}"
             raise CheckpointError("checkpoint_damaged", detail) from error
 
-    def _backward(self, batch: Batch, labels: Tensor, weight: float, synchronised: bool) -> Tensor:
+    def _backward(self, batch: Batch, targets: Targets, weight: float, synchronised: bool) -> Tensor:
         """Add the gradient of one part; its mean loss times its clips."""
-        batch, labels = batch.to(self._device), labels.to(self._device, non_blocking=True)
+        batch, targets = batch.to(self._device), targets.to(self._device)
         with nullcontext() if synchronised else self._alone():
             with self._autocast():
-                loss: Tensor = self._objective(batch, labels)
+                loss: Tensor = self._objective(batch, targets)
             torch.autograd.backward(self._scaler.scale(loss * weight))
-        return loss.detach() * len(labels)
+        return loss.detach() * len(targets)
 
     def _alone(self) -> AbstractContextManager[None]:
         """Within, a data-parallel wrapper keeps its gradients to itself."""

@@ -6,16 +6,17 @@ import torch
 from torch import Tensor, nn
 
 from aura_model.batch import Batch
-from aura_model.losses import detection_loss
+from aura_model.losses import detection_loss, place_loss
 from aura_model.model import ModelOutput, MultimodalModel
+from training.targets import Targets
 
 
 class Objective(nn.Module):
-    """Batch and labels to the loss. A module, because data-parallel wrappers hook `forward` and nothing else.
+    """Batch and targets to the loss. A module, because data-parallel wrappers hook `forward` and nothing else.
 
     The loss is a mean over clips of what each clip costs by itself: the loss of all that it has, those of its pictures
-    and of its sound alone, and the change between its frames. So the mean over parts of a batch, each weighted with its
-    clips, is that of the whole batch, whichever clips lack a modality.
+    and of its sound alone, that of the heat-map, and the change between its frames. So the mean over parts of a batch,
+    each weighted with its clips, is that of the whole batch, whichever clips lack a modality or known places.
     """
 
     class_weights: Tensor
@@ -26,6 +27,7 @@ class Objective(nn.Module):
         modality_weight: float,
         smoothing: float = 0.0,
         class_weights: tuple[float, float] = (1.0, 1.0),
+        place_weight: float = 0.0,
     ) -> None:
         """Train `model`.
 
@@ -34,15 +36,18 @@ class Objective(nn.Module):
             modality_weight: of each modality's own loss.
             smoothing: see `detection_loss`.
             class_weights: of real and of fake clips.
+            place_weight: of the heat-map's loss over the clips whose forged places are known.
         """
         super().__init__()
         self.model = model
         self._modality_weight = modality_weight
         self._smoothing = smoothing
+        self._place_weight = place_weight
         self.register_buffer("class_weights", torch.tensor(class_weights), persistent=False)
 
-    def forward(self, batch: Batch, labels: Tensor) -> Tensor:
-        """The scalar loss of a batch of B clips with `labels` int64 [B], 1 = fake."""
+    def forward(self, batch: Batch, targets: Targets) -> Tensor:
+        """The scalar loss of a batch."""
+        labels = targets.labels
         output = self.model.forward_full(
             batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask
         )
@@ -53,6 +58,8 @@ class Objective(nn.Module):
         if weight and output.video_features is not None:
             change = self.model.compute_temporal_consistency_loss(output.video_features, batch.video_mask)
             loss = loss + weight * change * _share(batch.video_mask)
+        if self._place_weight and output.heatmap is not None:
+            loss = loss + self._place_weight * _places(output.heatmap, targets)
         return loss
 
     def _modalities(self, output: ModelOutput, batch: Batch, labels: Tensor) -> Tensor:
@@ -69,8 +76,15 @@ class Objective(nn.Module):
         return loss if mask is None else loss * _share(mask)
 
 
+def _places(heatmap: Tensor, targets: Targets) -> Tensor:
+    """The loss of the heat-map, summed over the clips whose places are known, over all clips."""
+    if targets.places is None or targets.known is None:
+        return heatmap.new_zeros(())
+    return place_loss(heatmap, targets.places, targets.known) * _share(targets.known)
+
+
 def _share(mask: Tensor) -> Tensor:
-    """The share of samples that have the modality: turns a mean over them into one over all samples."""
+    """The share of samples that have something: turns a mean over them into one over all samples."""
     return mask.float().mean()
 
 

@@ -75,18 +75,29 @@ def test_a_mix_is_exact_at_both_ends_and_bytes_never_wrap() -> None:
 
 
 @pytest.mark.parametrize("ratio", [0.5, 1.0])
-def test_a_forged_face_is_as_often_sharper_as_softer(ratio: float, make_material) -> None:
+def test_a_face_whose_sharpness_is_matched_is_as_often_sharper_as_softer(ratio: float, make_material) -> None:
     """Warps, redrawing and mixing blur; if that stayed, a detector would learn no more than blur."""
-    material = make_material(frames=1, scale=26.0)
-    settings = replace(STILL, ratios=(ratio,))
+    gains = sharpness_gains(make_material(frames=1, scale=26.0), ratio, sharpness=LookSettings.sharpness)
+    assert 0.25 < np.mean(gains > 1) < 0.75
+    assert 0.85 < np.median(gains) < 1.15
+
+
+def test_a_face_whose_sharpness_is_not_matched_is_mostly_softer(make_material) -> None:
+    gains = sharpness_gains(make_material(frames=1, scale=26.0), 1.0, sharpness=None)
+    assert np.mean(gains > 1) < 0.5
+    assert np.median(gains) < 0.95
+
+
+def sharpness_gains(material, ratio: float, sharpness: float | None) -> np.ndarray:
+    """How much sharper than before the face is, of some forgeries."""
+    settings = replace(STILL, ratios=(ratio,), look=LookSettings(sharpness=sharpness))
     gains = []
     for seed in range(24):
         forgery = blended(material, settings, seed)
         inside = forgery.mask[0] > 0.9
         forged, own = (detail(frames[0])[inside].std() for frames in (forgery.frames, material.frames))
         gains.append(forged / own)
-    assert 0.25 < np.mean(np.array(gains) > 1) < 0.75
-    assert 0.85 < np.median(gains) < 1.15
+    return np.array(gains)
 
 
 @pytest.mark.parametrize(("rows", "columns"), [((2, 5), (1, 4)), ((0, 8), (0, 9)), ((7, 8), (8, 9))])

@@ -70,21 +70,25 @@ def test_a_codec_knows_the_frame_before() -> None:
 def test_encodings_are_drawn_from_their_settings() -> None:
     drawn = [draw_encoding(np.random.default_rng(seed), 255, 256, CodecSettings()) for seed in range(80)]
     assert {one.name for one in drawn} == set(CODECS)
+    smallest, largest = CodecSettings().shrink
     for one in drawn:
         low, high = CODECS[one.name].quality
         assert low <= one.quality <= high
         assert one.height % 2 == one.width % 2 == 0
-        assert 0.58 < one.height / 255 < 1.27
+        assert smallest - 0.02 < one.height / 255 < largest + 0.02
         assert abs(one.height / 255 - one.width / 256) < 0.02
         assert (one.preset in CODECS[one.name].presets) if CODECS[one.name].presets else one.preset is None
 
 
-@pytest.mark.parametrize(("twice", "count"), [(0.0, 1), (1.0, 2)])
-def test_one_or_two_encodings_and_the_second_is_no_larger_than_the_clip(twice: float, count: int) -> None:
+@pytest.mark.parametrize(("never", "twice", "count"), [(1.0, 1.0, 0), (0.0, 0.0, 1), (0.0, 1.0, 2)])
+def test_none_to_two_encodings_and_the_second_is_no_larger_than_the_clip(
+    never: float, twice: float, count: int
+) -> None:
+    settings = CodecSettings(never=never, twice=twice, shrink=(1.0, 1.25))
     for seed in range(20):
-        drawn = draw_encodings(np.random.default_rng(seed), 256, 256, CodecSettings(twice=twice, shrink=(1.0, 1.25)))
+        drawn = draw_encodings(np.random.default_rng(seed), 256, 256, settings)
         assert len(drawn) == count
-        assert drawn[-1].height <= drawn[0].height * 1.25
+        assert not drawn or drawn[-1].height <= drawn[0].height * 1.25
 
 
 @pytest.mark.parametrize("name", CODECS)

@@ -71,3 +71,12 @@ def test_a_wander_has_its_deviation_from_the_first_step_on_and_is_slow() -> None
     np.testing.assert_allclose(curves.std(1), 2.0, rtol=0.06)
     steps = np.diff(curves, axis=0).std()
     assert steps == pytest.approx(2.0 * np.sqrt(2 * (1 - 0.9)), rel=0.05)
+
+
+def test_a_face_is_taken_from_the_crisp_frames_where_there_are_any(make_material) -> None:
+    material = make_material()
+    assert material.faces is material.frames
+    crisp = material.frames // 2
+    assert replace(material, crisp=crisp).faces is crisp
+    with pytest.raises(ValueError, match="crisp frames must have the shape"):
+        replace(material, crisp=crisp[:, :-1])

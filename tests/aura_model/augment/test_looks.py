@@ -133,6 +133,26 @@ def test_jpeg_keeps_red_red() -> None:
     np.testing.assert_allclose(looks._draw_jpeg(np.random.default_rng(0))(red), red, atol=12)
 
 
+def test_pale_colours_lose_detail_and_light_keeps_it() -> None:
+    def colour(image: np.ndarray) -> np.ndarray:
+        return (image - (image @ looks.LUMA)[..., None]).astype(np.float32)
+
+    pale = looks._draw_pale(np.random.default_rng(0))(picture())
+    assert pale.dtype == np.float32
+    np.testing.assert_allclose(pale @ looks.LUMA, picture() @ looks.LUMA, atol=0.05)
+    assert cv2.Laplacian(colour(pale), cv2.CV_32F).std() < 0.4 * cv2.Laplacian(colour(picture()), cv2.CV_32F).std()
+    np.testing.assert_allclose(colour(pale).mean((0, 1)), colour(picture()).mean((0, 1)), atol=1.0)
+
+
+def test_every_texture_is_drawn_and_sometimes_two_of_them() -> None:
+    rng = np.random.default_rng(0)
+    drawn = [looks._draw_textures(rng, SETTINGS) for _ in range(200)]
+    assert {len(textures) for textures in drawn} == {1, 2}
+    names = ("shrink", "blur", "smooth", "sharpen", "jpeg", "pale", "grain")
+    made = {texture.__qualname__ for textures in drawn for texture in textures}
+    assert all(any(name in one for one in made) for name in names), made
+
+
 def test_grain_is_the_same_on_each_frame() -> None:
     grain = looks._draw_grain(np.random.default_rng(0))
     np.testing.assert_array_equal(grain(picture(0)) - picture(0) > 0, grain(picture(1)) - picture(1) > 0)

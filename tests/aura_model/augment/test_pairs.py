@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import cv2
 import numpy as np
 import pytest
 
@@ -26,7 +27,9 @@ CLEAN = RenderSettings(
     noise=(0, 0),
     flip=0,
     filmed=0,
-    codec=CodecSettings(names=("h264",), twice=0, shrink=(1, 1)),
+    lens=0,
+    sharpen=(0, 0),
+    codec=CodecSettings(names=("h264",), never=0, twice=0, shrink=(1, 1)),
     gain=(1, 1),
     hiss=0,
 )
@@ -156,13 +159,49 @@ def test_a_close_up_shows_no_repeated_edge(make_material) -> None:
 
 def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> None:
     material = make_material(height=75, width=91)
-    settings = replace(SMALL, filmed=1.0)
-    shared = draw_shared(np.random.default_rng(0), *material.size, settings)
+    shared = draw_shared(np.random.default_rng(0), *material.size, replace(SMALL, filmed=1.0, lens=0))
     footage = filmed(material, shared)
     assert footage.frames.shape == material.frames.shape
     assert (footage.frames != material.frames).any()
     assert footage.wave is material.wave
-    assert filmed(material, replace(shared, camera=None)) is material
+    assert footage.faces is footage.frames
+    assert filmed(material, replace(shared, camera=None)).frames is material.frames
+
+
+@pytest.mark.parametrize("camera", [False, True])
+def test_a_dull_lens_softens_the_footage_and_not_the_face_that_is_put_into_it(camera: bool, make_material) -> None:
+    material = make_material()
+    for seed in range(6):
+        settings = replace(SMALL, filmed=float(camera), lens=1)
+        shared = draw_shared(np.random.default_rng(seed), *material.size, settings)
+        footage = filmed(material, shared)
+        np.testing.assert_array_equal(footage.faces, filmed(material, replace(shared, lens=None)).frames)
+        assert sharpness(footage.frames) < sharpness(footage.faces)
+        np.testing.assert_allclose(footage.frames.mean((1, 2, 3)), footage.faces.mean((1, 2, 3)), atol=1.5)
+
+
+def test_half_of_the_forged_faces_are_crisper_than_the_footage(make_material) -> None:
+    """Softness alone tells nothing: with the lens a face is as often sharper than before as softer."""
+    material = make_material(frames=1, height=120, width=120, scale=24.0, x=60.0, y=48.0)
+    gains = []
+    for seed in range(40):
+        real, fake = pair(material, "self_blend", seed, replace(CLEAN, lens=0.5))
+        inside = fake.mask > 0.9
+        gains.append(sharpness(fake.frames, inside) / sharpness(real.frames, inside))
+    assert 0.2 < np.mean(np.array(gains) > 1) < 0.8
+
+
+def sharpness(frames: np.ndarray, where: np.ndarray | slice = slice(None)) -> float:
+    """Deviation of the fine detail of the green channel."""
+    green = frames[..., 1].astype(np.float32)
+    return float(np.stack([one - cv2.GaussianBlur(one, (0, 0), 2) for one in green])[where].std())
+
+
+def test_sharpening_is_shared_too(make_material) -> None:
+    plain, crisp = (
+        pair(make_material(), "null_blend", 2, replace(CLEAN, sharpen=(chance, 1.5)))[0] for chance in (0, 1)
+    )
+    assert sharpness(crisp.frames) > sharpness(plain.frames)
 
 
 def test_samples_are_bounded_and_of_sixteen_bits(make_material) -> None:

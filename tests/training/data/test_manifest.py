@@ -376,6 +376,25 @@ def test_a_sound_set_passes_also_with_one_class_in_validation(make_sample: Calla
     check_samples([make_sample("a", 0), make_sample("b", 1), make_sample("c", 0, "val")])
 
 
+def test_genuine_videos_alone_will_do_where_fakes_are_made_of_them(make_sample: Callable[..., Sample]) -> None:
+    genuine = [make_sample("a"), make_sample("b"), make_sample("c", 0, "val")]
+    check_samples(genuine, pseudo_fakes=True)
+    with pytest.raises(DatasetError) as caught:
+        check_samples(genuine[:2], pseudo_fakes=True)
+    assert caught.value.code == "split_empty"
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_fakes_are_refused_where_they_are_made_of_the_genuine_videos(
+    make_sample: Callable[..., Sample], split: str
+) -> None:
+    samples = [make_sample("a"), make_sample("c", 0, "val"), *(make_sample(f"f{n}", 1, split) for n in range(2))]
+    with pytest.raises(DatasetError, match=r"2 videos are labelled fake.*dataset\.pseudo_fakes") as caught:
+        check_samples(samples, pseudo_fakes=True)
+    assert caught.value.code == "fakes_given"
+    check_samples([*samples, make_sample("g", 1)])
+
+
 @pytest.mark.parametrize(("labels", "expected"), [([0, 1], []), ([], []), ([1, 1], ["fake"]), ([0], ["real"])], ids=str)
 def test_validation_videos_of_one_class_are_warned_of(
     make_sample: Callable[..., Sample], labels: list[int], expected: list[str]

@@ -1,5 +1,6 @@
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from unittest.mock import patch
@@ -15,6 +16,7 @@ from aura_model.config import Config
 from aura_model.errors import CheckpointError, ConfigError
 from aura_model.model import load_for_inference
 from training.optim.learner import Learner, amp_type
+from training.targets import Targets
 
 CPU = torch.device("cpu")
 LABELS = [0, 1, 1, 0]
@@ -27,7 +29,7 @@ EVERYTHING = (
     "training.scheduler={name: plateau, patience: 0, factor: 0.5}",
 )
 
-Part = tuple[Batch, Tensor]
+Part = tuple[Batch, Targets]
 
 
 def learner(config: Config, **more: Any) -> Learner:
@@ -41,14 +43,14 @@ def clips(make_clip: Callable[..., Clip]) -> list[Clip]:
 
 @pytest.fixture
 def part(config: Config, clips: list[Clip]) -> Part:
-    return to_batch(clips, config), torch.tensor(LABELS)
+    return to_batch(clips, config), Targets(torch.tensor(LABELS))
 
 
 @pytest.fixture
 def halves(config: Config, clips: list[Clip]) -> list[Part]:
     """The same clips in unequal parts, the last of which has no pictures."""
     cuts = (slice(0, 3), slice(3, 4))
-    return [(to_batch(clips[cut], config), torch.tensor(LABELS[cut])) for cut in cuts]
+    return [(to_batch(clips[cut], config), Targets(torch.tensor(LABELS[cut]))) for cut in cuts]
 
 
 def as_in_evaluation(module: nn.Module) -> nn.Module:
@@ -134,6 +136,45 @@ def test_parts_give_the_gradient_of_the_whole(
     assert (one.steps, two.steps) == (1, 1)
 
 
+def with_places(part: Part) -> Part:
+    """The first frame's left half of the fakes was forged; of the last clip nothing is known."""
+    batch, targets = part
+    places = torch.zeros(4, 2, 16, 16)
+    places[1:3, 0, :, :8] = 1
+    return batch, Targets(targets.labels, places, torch.tensor([True, True, True, False]))
+
+
+def test_the_heat_map_learns_the_places_that_are_known(make_config: Callable[..., Config], part: Part) -> None:
+    student = learner(make_config("training.learning_rate=0.01", "training.warmup_steps=0"))
+    batch, targets = with_places(part)
+    losses = [float(student.step([(batch, targets)], [1.0])) for _ in range(60)]
+    assert losses[-1] < 0.5 * losses[0]
+    heat = student.model.train().forward_full(batch.video, batch.audio, video_mask=batch.video_mask).heatmap
+    assert heat is not None
+    left, right = heat[1, 0, :, :1].mean(), heat[1, 0, :, 1:].mean()
+    assert heat[0].mean() < left > right
+
+
+@pytest.mark.parametrize(("weight", "places", "trained"), [(1.0, True, True), (0.0, True, False), (1.0, False, False)])
+def test_places_train_the_heat_map_by_their_weight(
+    make_config: Callable[..., Config], part: Part, weight: float, places: bool, trained: bool
+) -> None:
+    student = learner(make_config(f"training.place_loss_weight={weight}"))
+    student.step([with_places(part) if places else part], [1.0])
+    assert any(name.startswith("map_head.") for name in gradients(student)) == trained
+
+
+@pytest.mark.parametrize("side", [32, 40])
+def test_pictures_of_any_size_are_learned_from(
+    make_config: Callable[..., Config], make_clip: Callable[..., Clip], side: int
+) -> None:
+    """As in the epochs of a low resolution; places keep their own."""
+    small = replace(make_clip(0), frames=make_clip(0).frames[:, :side, :side])  # type: ignore[index]
+    known = Targets(torch.tensor([1, 0]), torch.rand(2, 2, 32, 32), torch.tensor([True, True]))
+    student = learner(make_config())
+    assert student.step([(to_batch([small, small], student._config), known)], [1.0]).isfinite()
+
+
 def test_it_returns_the_loss_summed_over_clips(config: Config, part: Part) -> None:
     """Of untrained heads with no weights: the logarithm of 2, also for each of a clip's modalities."""
     student = learner(config)
@@ -172,13 +213,13 @@ def test_a_batch_may_lack_a_modality(config: Config, make_clip: Callable[..., Cl
     student = learner(config)
     before = weights(student.model)
     batch = to_batch([make_clip(0, video, audio), make_clip(1, video, audio)], config)
-    assert student.step([(batch, torch.tensor([0, 1]))], [1.0]).isfinite()
+    assert student.step([(batch, Targets(torch.tensor([0, 1])))], [1.0]).isfinite()
     assert any(not torch.equal(before[name], value) for name, value in student.model.state_dict().items())
 
 
 def test_class_weights_scale_the_gradient_of_their_class(make_config: Callable[..., Config], clips: list[Clip]) -> None:
     config = make_config("training.gradient_clip=1e9")
-    fake = to_batch(clips[:1], config), torch.tensor([1])
+    fake = to_batch(clips[:1], config), Targets(torch.tensor([1]))
     plain, weighted = (Learner(config, CPU, as_in_evaluation, pair) for pair in ((1.0, 1.0), (9.0, 0.5)))
     torch.testing.assert_close(weighted.step([fake], [1.0]), 0.5 * plain.step([fake], [1.0]))
     for name, gradient in gradients(weighted).items():
@@ -193,9 +234,8 @@ def test_labels_are_smoothed(make_config: Callable[..., Config], clips: list[Cli
         student = learner(make_config(f"training.label_smoothing={share}", "training.modality_loss_weight=0"))
         nn.init.zeros_(student.model.head.weight)
         student.model.head.bias.data.copy_(sure)
-        losses.append(
-            float(student.step([(to_batch(clips, student._config), torch.ones(4, dtype=torch.int64))], [1.0]))
-        )
+        fakes = Targets(torch.ones(4, dtype=torch.int64))
+        losses.append(float(student.step([(to_batch(clips, student._config), fakes)], [1.0])))
     assert losses == pytest.approx([0.0, 4 * 0.1 * 40], abs=1e-4)
 
 
@@ -205,6 +245,62 @@ def test_weights_decay(make_config: Callable[..., Config], part: Part) -> None:
     before = student.model.head.weight.detach().clone()
     student.step([part], [0.0])
     torch.testing.assert_close(student.model.head.weight.detach(), before * (1 - 0.1 * 0.5))
+
+
+# Weights to start with
+
+
+def test_a_run_starts_with_the_weights_of_a_checkpoint(
+    make_config: Callable[..., Config], part: Part, tmp_path: Path
+) -> None:
+    first = learner(make_config("seed=1", "training.ema_decay=0.5", "training.learning_rate=0.1"))
+    first.step([part], [1.0])
+    first.save(tmp_path / "a.pth", 1, {})
+    second = learner(make_config("seed=2", f"training.start_from={tmp_path / 'a.pth'}", "training.ema_decay=0.9"))
+    assert_same(weights(second.model), weights(first.evaluated))
+    assert_same(weights(second.evaluated), weights(first.evaluated))
+    assert second.steps == 0
+    assert second.optimizer.state_dict()["state"] == {}
+    assert not set(weights(learner(make_config("seed=2")).model)) - set(weights(second.model))
+
+
+def test_a_checkpoint_that_is_served_will_do_to_start_with(
+    make_config: Callable[..., Config], config: Config, tmp_path: Path
+) -> None:
+    first = learner(config)
+    save_checkpoint(tmp_path / "a.pth", first.model, config, 1, {})
+    second = learner(make_config("seed=2", f"training.start_from={tmp_path / 'a.pth'}"))
+    assert_same(weights(second.model), weights(first.model))
+
+
+def test_a_resumed_run_goes_on_with_its_own_weights(
+    make_config: Callable[..., Config], part: Part, tmp_path: Path
+) -> None:
+    config = make_config(f"training.start_from={tmp_path / 'start.pth'}")
+    learner(make_config("seed=1")).save(tmp_path / "start.pth", 1, {})
+    first, second = learner(config), learner(config)
+    first.step([part], [1.0])
+    first.save(tmp_path / "a.pth", 1, {})
+    second.restore(read_checkpoint(tmp_path / "a.pth"))
+    assert_same(weights(second.model), weights(first.model))
+
+
+@pytest.mark.parametrize(
+    ("content", "code"),
+    [(None, "checkpoint_missing"), (b"no checkpoint", "checkpoint_damaged"), ("other", "checkpoint_damaged")],
+)
+def test_a_file_that_cannot_be_started_from_is_refused(
+    make_config: Callable[..., Config], tmp_path: Path, content: bytes | str | None, code: str
+) -> None:
+    path = tmp_path / "a.pth"
+    if content == "other":
+        learner(make_config("model.fusion.hidden_dim=24")).save(path, 1, {})
+    elif isinstance(content, bytes):
+        path.write_bytes(content)
+    with pytest.raises(CheckpointError) as caught:
+        learner(make_config(f"training.start_from={path}"))
+    assert caught.value.code == code
+    assert str(path) in caught.value.detail
 
 
 # The wrapper
@@ -218,9 +314,9 @@ class Wrapper(nn.Module):
         self.module, self.notes = module, notes
         self.trainable = sum(one.requires_grad for one in module.parameters())
 
-    def forward(self, batch: Batch, labels: Tensor) -> Tensor:
+    def forward(self, batch: Batch, targets: Targets) -> Tensor:
         self.notes.append("forward")
-        loss: Tensor = self.module(batch, labels)
+        loss: Tensor = self.module(batch, targets)
         loss.register_hook(lambda _: self.notes.append("backward"))
         return loss
 

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 import torch
@@ -10,11 +11,15 @@ from aura_model.batch import Batch
 from aura_model.config import Config, ModelConfig
 from aura_model.model import ModelOutput, MultimodalModel
 from training.optim.objective import Objective, class_weights
+from training.targets import Targets
 
 B, T, D = 4, 3, 8
 LABELS = torch.tensor([0, 1, 1, 0])
+TARGETS = Targets(LABELS)
 SEEN, HEARD = [0, 1, 2], [0, 3]
 """Clips with pictures, and with sound."""
+KNOWN = [0, 2]
+"""Clips of which the forged places are known."""
 CONSISTENT = "model.fusion.temporal_consistency_loss={enabled: true, weight: 0.5}"
 
 
@@ -51,6 +56,28 @@ def output() -> ModelOutput:
 
 
 @pytest.fixture
+def mapped(output: ModelOutput) -> ModelOutput:
+    """The same with a heat-map of 2 x 2 places."""
+    return replace(output, heatmap=torch.randn(B, T, 2, 2, generator=torch.Generator().manual_seed(1)))
+
+
+@pytest.fixture
+def targets() -> Targets:
+    """The same with the places of some clips, which are of the heat-map's own resolution."""
+    places = torch.rand(B, T, 2, 2, generator=torch.Generator().manual_seed(2))
+    return Targets(LABELS, places, torch.tensor([row in KNOWN for row in range(B)]))
+
+
+def targets_of(targets: Targets, rows: list[int]) -> Targets:
+    """Those of some clips; without places where none is known, as training gives them."""
+    assert targets.places is not None
+    assert targets.known is not None
+    if not bool(targets.known[rows].any()):
+        return Targets(targets.labels[rows])
+    return Targets(targets.labels[rows], targets.places[rows], targets.known[rows])
+
+
+@pytest.fixture
 def batch() -> Batch:
     return Batch(
         video=torch.zeros(B, T, 3, 4, 4, dtype=torch.uint8),
@@ -70,7 +97,7 @@ def rows_of(output: ModelOutput, batch: Batch, rows: list[int]) -> tuple[ModelOu
         output.logits[rows],
         cut(output.video_logits, batch.video_mask),
         cut(output.audio_logits, batch.audio_mask),
-        None,
+        cut(output.heatmap, batch.video_mask),
         cut(output.video_features, batch.video_mask),
     )
     cut_batch = Batch(
@@ -88,13 +115,13 @@ def test_each_modality_is_judged_on_the_clips_that_have_it(config: Config, outpu
         + 0.3 * cross_entropy(output.video_logits, SEEN)
         + 0.3 * cross_entropy(output.audio_logits, HEARD)
     ) / B
-    torch.testing.assert_close(Objective(FakeModel(config.model, output), 0.3)(batch, LABELS), expected)
+    torch.testing.assert_close(Objective(FakeModel(config.model, output), 0.3)(batch, TARGETS), expected)
 
 
 def test_a_modality_that_no_clip_has_costs_nothing(config: Config, output: ModelOutput, batch: Batch) -> None:
     bare = FakeModel(config.model, ModelOutput(output.logits, None, None, None, None))
     expected = cross_entropy(output.logits, [0, 1, 2, 3]) / B
-    torch.testing.assert_close(Objective(bare, 0.3)(batch, LABELS), expected)
+    torch.testing.assert_close(Objective(bare, 0.3)(batch, TARGETS), expected)
 
 
 def test_steady_frames_are_worth_their_weight(
@@ -105,29 +132,52 @@ def test_steady_frames_are_worth_their_weight(
     change = model.compute_temporal_consistency_loss(output.video_features[SEEN])
     assert change > 0.1
     expected = cross_entropy(output.logits, [0, 1, 2, 3]) / B + 0.5 * change * len(SEEN) / B
-    torch.testing.assert_close(Objective(model, 0.0)(batch, LABELS), expected)
+    torch.testing.assert_close(Objective(model, 0.0)(batch, TARGETS), expected)
 
 
 def test_consistency_needs_pictures(make_config: Callable[..., Config], output: ModelOutput, batch: Batch) -> None:
     heard = ModelOutput(output.logits, None, output.audio_logits, None, None)
-    loss = Objective(FakeModel(make_config(CONSISTENT).model, heard), 0.0)(batch, LABELS)
+    loss = Objective(FakeModel(make_config(CONSISTENT).model, heard), 0.0)(batch, TARGETS)
     torch.testing.assert_close(loss, cross_entropy(output.logits, [0, 1, 2, 3]) / B)
 
 
 @pytest.mark.parametrize("rows", [[0, 1], [0, 2, 3], [1], [3]])
 def test_parts_weighted_with_their_clips_average_to_the_whole(
-    make_config: Callable[..., Config], output: ModelOutput, batch: Batch, rows: list[int]
+    make_config: Callable[..., Config], mapped: ModelOutput, batch: Batch, targets: Targets, rows: list[int]
 ) -> None:
     """So the gradient depends on the clips of a step, and not on how workers share them."""
 
-    def loss(output: ModelOutput, batch: Batch, labels: Tensor) -> Tensor:
+    def loss(output: ModelOutput, batch: Batch, targets: Targets) -> Tensor:
         model = FakeModel(make_config(CONSISTENT).model, output)
-        found: Tensor = Objective(model, 0.3, smoothing=0.1, class_weights=(0.5, 1.5))(batch, labels)
+        found: Tensor = Objective(model, 0.3, 0.1, (0.5, 1.5), place_weight=0.7)(batch, targets)
         return found
 
     others = [row for row in range(B) if row not in rows]
-    parts = sum(len(part) * loss(*rows_of(output, batch, part), LABELS[part]) for part in (rows, others)) / B
-    torch.testing.assert_close(loss(output, batch, LABELS), parts)
+    shares = [(len(part), *rows_of(mapped, batch, part), targets_of(targets, part)) for part in (rows, others)]
+    parts = sum(count * loss(*share) for count, *share in shares) / B
+    torch.testing.assert_close(loss(mapped, batch, targets), parts)
+
+
+def test_the_heat_map_is_judged_on_the_clips_whose_places_are_known(
+    config: Config, mapped: ModelOutput, batch: Batch, targets: Targets
+) -> None:
+    assert mapped.heatmap is not None
+    assert targets.places is not None
+    heat, truth = mapped.heatmap[KNOWN], targets.places[KNOWN]
+    places = torch.nn.functional.binary_cross_entropy_with_logits(heat, truth) * len(KNOWN) / B
+    expected = cross_entropy(mapped.logits, [0, 1, 2, 3]) / B + 0.7 * places
+    loss = Objective(FakeModel(config.model, mapped), 0.0, place_weight=0.7)(batch, targets)
+    torch.testing.assert_close(loss, expected)
+
+
+@pytest.mark.parametrize("lacking", ["weight", "heat-map", "places"])
+def test_places_cost_nothing_without(
+    config: Config, output: ModelOutput, mapped: ModelOutput, batch: Batch, targets: Targets, lacking: str
+) -> None:
+    model = FakeModel(config.model, output if lacking == "heat-map" else mapped)
+    objective = Objective(model, 0.0, place_weight=0.0 if lacking == "weight" else 0.7)
+    loss = objective(batch, TARGETS if lacking == "places" else targets)
+    torch.testing.assert_close(loss, cross_entropy(output.logits, [0, 1, 2, 3]) / B)
 
 
 def test_every_head_weighs_the_classes(config: Config, output: ModelOutput, batch: Batch) -> None:
@@ -138,7 +188,7 @@ def test_every_head_weighs_the_classes(config: Config, output: ModelOutput, batc
         heads = cross_entropy(output.video_logits, seen) + cross_entropy(output.audio_logits, heard)
         return (cross_entropy(output.logits, rows) + 0.3 * heads) / B
 
-    loss = Objective(FakeModel(config.model, output), 0.3, class_weights=(0.25, 1.75))(batch, LABELS)
+    loss = Objective(FakeModel(config.model, output), 0.3, class_weights=(0.25, 1.75))(batch, TARGETS)
     torch.testing.assert_close(loss, 0.25 * part(reals) + 1.75 * part(fakes))
 
 
@@ -147,7 +197,7 @@ def test_smoothing_reaches_every_head(config: Config, batch: Batch) -> None:
     sure = 30.0 * (2 * torch.nn.functional.one_hot(LABELS) - 1)
     for heads in [(sure, None, None), (torch.zeros(B, 2), sure, None), (torch.zeros(B, 2), None, sure)]:
         model = FakeModel(config.model, ModelOutput(*heads, None, None))
-        plain, smooth = (Objective(model, 1.0, smoothing=share)(batch, LABELS) for share in (0.0, 0.2))
+        plain, smooth = (Objective(model, 1.0, smoothing=share)(batch, TARGETS) for share in (0.0, 0.2))
         assert smooth > plain + 1
 
 

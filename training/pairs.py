@@ -1,0 +1,166 @@
+"""Pairs of a genuine clip and its forgery, made of genuine media: pictures are made to move first."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import cv2
+import numpy as np
+
+from aura_model.augment.families import HELD_OUT
+from aura_model.augment.forgery import Material
+from aura_model.augment.pairs import RenderSettings, Sample, render_pair
+from aura_model.augment.stills import StillSettings, still_to_clip
+from aura_model.clips import Clip
+from aura_model.config import Config
+from aura_model.faces import square_crop
+from aura_model.media import MediaInfo
+from aura_model.seeds import derive_seed
+from training.rows import EVALUATION, PLACES, ClipShape, Row, clip_from_row, error_row
+
+STILLS = frozenset({"jpeg", "png", "webp"})
+"""Containers of one picture, which shows no motion of its own."""
+NO_FACE = "no_face"
+"""`error` of a video that shows no face to forge."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pair:
+    """One genuine clip and the same one forged, rendered alike."""
+
+    video_id: str
+    """Of what both were made of."""
+    index: int
+    """Which pair of it, from 0."""
+    family: str
+    real: Sample
+    fake: Sample
+
+
+@dataclass(frozen=True)
+class Draw:
+    """What is made of one video."""
+
+    count: int
+    families: Mapping[str, float]
+    """Weights."""
+
+
+class PairSource:
+    """Makes pairs of the rows of loose crops; a function of (seed, epoch, video) alone."""
+
+    def __init__(self, config: Config, loose_rows: Callable[[Mapping[str, Any]], list[Row]]) -> None:
+        """Take loose crops from `loose_rows`, which must cut them out as `loose(config)` says."""
+        self._config, self._rows = config, loose_rows
+        self._shape = ClipShape.of(config)
+        self._rate = config.dataset.video.frame_rate
+        self._settings = RenderSettings(size=config.dataset.face.size)
+
+    def __call__(self, path_row: Mapping[str, Any]) -> list[Row]:
+        """Two rows for each pair of a video, the genuine clip first; or its error row."""
+        rows = self._rows(path_row)
+        if rows[0]["error"]:
+            return [error_row(rows[0]["error"], rows[0]["detail"], path_row, self._shape)]
+        pairs = list(self.pairs_of(rows, path_row, self._draw(path_row)))
+        if not pairs:
+            return [error_row(NO_FACE, "the video shows no face that could be forged", path_row, self._shape)]
+        return [row for pair in pairs for row in self._pair_rows(pair, path_row, rows[0]["media"])]
+
+    def pairs(self, path_row: Mapping[str, Any], draw: Draw, donors: Sequence[Material] = ()) -> list[Pair]:
+        """The pairs of one video; none where it cannot be used or shows no face.
+
+        Args:
+            path_row: which video, and in which pass.
+            draw: how many, of which families.
+            donors: other people's faces, for the families that need one.
+        """
+        rows = self._rows(path_row)
+        return [] if rows[0]["error"] else list(self.pairs_of(rows, path_row, draw, donors))
+
+    def pairs_of(
+        self, rows: Sequence[Row], path_row: Mapping[str, Any], draw: Draw, donors: Sequence[Material] = ()
+    ) -> Iterator[Pair]:
+        """The pairs made of the rows of one video's loose crops."""
+        clips = [(clip_from_row(row), _media(row)) for row in rows if row["has_video"]]
+        rng = np.random.default_rng(derive_seed(self._config.seed, int(path_row["epoch"]), str(path_row["video_id"])))
+        names, weights = zip(*sorted(draw.families.items()), strict=True)
+        shares = np.asarray(weights) / sum(weights)
+        for index in range(draw.count if clips else 0):
+            picking, moving, making = rng.spawn(3)
+            clip, media = clips[int(picking.integers(len(clips)))]
+            family = str(picking.choice(names, p=shares))
+            material = material_of(self._inside(clip, media), rng=moving, rate=self._rate if is_still(media) else None)
+            if family in HELD_OUT:
+                material = replace(material, donor=donors[int(picking.integers(len(donors)))])
+            real, fake = render_pair(material, family, making, self._settings)
+            yield Pair(str(path_row["video_id"]), index, family, real, fake)
+
+    def _inside(self, clip: Clip, media: MediaInfo) -> Material:
+        return inside(clip, self._config.dataset.pseudo_fakes.margin, media.width or 0, media.height or 0)
+
+    def _draw(self, path_row: Mapping[str, Any]) -> Draw:
+        settings = self._config.dataset.pseudo_fakes
+        training = int(path_row["epoch"]) != EVALUATION
+        return Draw(settings.pairs.train if training else settings.pairs.eval, dict(settings.families.items()))
+
+    def _pair_rows(self, pair: Pair, path_row: Mapping[str, Any], media: str) -> Iterator[Row]:
+        for sample, variant in ((pair.real, f"#{pair.index}"), (pair.fake, f"#{pair.index} {pair.family}")):
+            yield error_row("", "", path_row, self._shape) | {
+                "label": sample.label,
+                "clip": pair.index,
+                "variant": variant,
+                "media": media,
+                "times": np.arange(self._shape.frames) / self._config.dataset.video.frame_rate,
+                "seconds": self._config.dataset.video.clip_seconds,
+                "track_id": 0,
+                "has_video": True,
+                "frames": sample.frames,
+                "landmarks": sample.landmarks,
+                "has_places": True,
+                "places": np.stack([_small(mask) for mask in sample.mask]),
+            }
+
+
+def material_of(footage: Material, rate: float | None, rng: np.random.Generator) -> Material:
+    """What is forged: the footage, or its first frame made to move where there is a `rate` in frames per second."""
+    if rate is None:
+        return footage
+    settings = StillSettings(frames=len(footage.frames), rate=rate)
+    return still_to_clip(footage.frames[0], footage.landmarks[0], rng, settings)
+
+
+def inside(clip: Clip, margin: float, width: int, height: int) -> Material:
+    """The part of a clip's crops that lies inside the source in all frames: beyond it a crop repeats the edge.
+
+    Args:
+        clip: with a face.
+        margin: with which it was cut out.
+        width: of the source, pixels.
+        height: likewise.
+
+    Raises:
+        ValueError: the clip shows no face.
+    """
+    if clip.frames is None or clip.landmarks is None or clip.boxes is None:
+        raise ValueError("the clip shows no face")
+    squares = np.array([square_crop(box, margin) for box in clip.boxes])  # middle and side, source pixels
+    squares[:, 2] = np.maximum(squares[:, 2], 1)  # as they are cut out
+    size, corner = clip.frames.shape[1], squares[:, :2] - squares[:, 2:] / 2
+    scale = size / squares[:, 2:]
+    low = np.clip(np.ceil((-corner * scale).max(0)), 0, size // 2).astype(int)
+    high = np.clip(np.floor(((np.array([width, height]) - corner) * scale).min(0)), size // 2 + 1, size).astype(int)
+    frames = clip.frames[:, low[1] : high[1], low[0] : high[0]]
+    return Material(frames, (clip.landmarks - low).astype(np.float32))
+
+
+def is_still(media: MediaInfo) -> bool:
+    """Whether this is a single picture."""
+    return media.container in STILLS
+
+
+def _media(row: Row) -> MediaInfo:
+    return MediaInfo.model_validate_json(row["media"])
+
+
+def _small(mask: Any) -> Any:
+    return np.rint(255 * cv2.resize(mask, (PLACES, PLACES), interpolation=cv2.INTER_AREA)).astype(np.uint8)
