@@ -9,10 +9,12 @@ import robustness
 from rich.console import Console
 from robustness import (
     QUICK_LEVELS,
+    QUICK_PAIRS,
     RECIPE,
     Setup,
     bands_of,
     collect,
+    main,
     parser,
     plan,
     read_config,
@@ -211,6 +213,68 @@ class TestReport:
         monkeypatch.chdir(tmp_path)
         write(None, {"a": 1})
         assert list(tmp_path.iterdir()) == []
+
+
+class TestMain:
+    """The whole command, with drawn people, a scorer of brightness, and threads in place of processes."""
+
+    @pytest.fixture
+    def run(self, manifest, tmp_path, pair_config, studio, brightness, monkeypatch):
+        from concurrent.futures import ThreadPoolExecutor
+
+        info = SimpleNamespace(version="brightness-1", operating_points=None)
+        brightness.loaded = SimpleNamespace(info=info, config=pair_config)
+        examiner = Examiner(pair_config, studio, brightness, [("blur", 1)])
+        monkeypatch.setattr(robustness, "load_scorer", lambda config: brightness)
+        monkeypatch.setattr(robustness, "examiner_of", lambda setup: examiner)
+        monkeypatch.setattr(robustness, "ProcessPoolExecutor", lambda workers, mp_context: ThreadPoolExecutor(1))
+        given = ["--checkpoint", "none.pth", "--set", "inference.checkpoint=null", "--manifest", str(manifest)]
+        given += [
+            "--set",
+            f"dataset.pseudo_fakes.families={json.dumps(WEIGHTS)}",
+            "--scores",
+            str(tmp_path / "s.jsonl"),
+        ]
+        return lambda *further: main([*given, *further])
+
+    def test_a_report_is_written_and_printed(self, run, tmp_path, capsys):
+        assert run("--pairs", "12", "--family-pairs", "1", "--json", str(tmp_path / "r.json")) == 1
+        report, said = json.loads((tmp_path / "r.json").read_text()), capsys.readouterr().out
+        assert report["clean"]["n"] == 24
+        assert report["families"]["table"]["eyes_swap"]["kind"] == "held_out"
+        assert report["families"]["table"]["given"]["fakes"] == 1  # as many as a family's pairs
+        assert report["provenance"]["model"] == "brightness-1"
+        assert report["provenance"]["trained_families"] == {"mouth_swap": 1, "self_blend": 3}
+        assert {"what", "found", "passed", "gate"} == set(report["acceptance"][0])
+        assert all(one["what"] in said for one in report["acceptance"])
+
+    def test_no_path_of_this_machine_is_in_the_results(self, run, tmp_path):
+        run("--pairs", "4", "--family-pairs", "1", "--json", str(tmp_path / "r.json"))
+        assert str(tmp_path) not in (tmp_path / "r.json").read_text()
+        assert str(tmp_path) not in (tmp_path / "s.jsonl").read_text()
+
+    def test_a_second_run_scores_nothing_anew(self, run, tmp_path, brightness):
+        options = ("--pairs", "4", "--family-pairs", "1", "--json", str(tmp_path / "r.json"))
+        run(*options)
+        first, scored = (tmp_path / "r.json").read_text(), len(brightness.clips)
+        run(*options)
+        assert (tmp_path / "r.json").read_text() == first
+        assert len(brightness.clips) == scored
+
+    def test_scores_of_another_plan_are_refused(self, run):
+        run("--pairs", "4", "--family-pairs", "1")
+        with pytest.raises(ValueError, match="made otherwise"):
+            run("--pairs", "5", "--family-pairs", "1")
+
+    def test_the_worst_pairs_can_be_looked_at(self, run, tmp_path):
+        run("--pairs", "4", "--family-pairs", "1", "--sheet", str(tmp_path / "worst.png"))
+        height, width, _ = cv2.imread(str(tmp_path / "worst.png")).shape
+        assert width == 4 * SIDE
+        assert height % (SIDE + TEXT_HEIGHT) == 0
+
+    def test_quick_is_few_pairs(self, run, tmp_path):
+        run("--quick", "--json", str(tmp_path / "r.json"))
+        assert json.loads((tmp_path / "r.json").read_text())["provenance"]["pairs"] == QUICK_PAIRS
 
 
 class TestSheet:

@@ -201,6 +201,91 @@ class TestBaselines:
         assert list(wild.baselines(answers, parser().parse_args(["folder"]))) == ["constant", "metadata only"]
 
 
+class TestMain:
+    """The whole command; the predictor and the model are stand-ins."""
+
+    @pytest.fixture
+    def folder(self, tmp_path, answers):
+        rows = [f"{one.file},{('real', 'fake')[one.label]},{one.kind},{one.group},{one.pair}" for one in answers.clips]
+        (tmp_path / "manifest.csv").write_text("file,label,kind,group,pair\n" + "\n".join(rows) + "\n")
+        return tmp_path
+
+    @pytest.fixture
+    def asked(self, answers, monkeypatch):
+        paths: list[Path] = []
+
+        class Predictor:
+            def __init__(self, config):
+                paths.append(Path(str(config.inference.checkpoint)))
+
+            def __enter__(self):
+                return self
+
+            def __exit__(self, *_):
+                paths.append(Path("closed"))
+
+            def predict_all(self, files):
+                paths.extend(files)
+                yield from [*answers.predictions[:-1], OSError("gone")]
+
+        monkeypatch.setattr(wild, "Predictor", Predictor)
+        monkeypatch.setattr(wild, "Prediction", SimpleNamespace)
+        loaded = SimpleNamespace(loaded=SimpleNamespace(config=answers.config))
+        monkeypatch.setattr(wild, "load_scorer", lambda config: loaded)
+        return paths
+
+    def test_a_report_is_written_and_printed(self, folder, asked, answers, capsys):
+        assert wild.main([str(folder), "--checkpoint", "x.pth", "--json", str(folder / "out" / "w.json")]) == 0
+        report = json.loads((folder / "out" / "w.json").read_text())
+        assert asked == [Path("x.pth"), *(folder / one.file for one in answers.clips), Path("closed")]
+        assert list(report["auc"]["overall"]) == [AURA, "constant", "metadata only"]
+        assert report["clips"][-1]["reasons"] == ["unreadable"]
+        said = capsys.readouterr().out
+        assert all(one["what"] in said for one in report["acceptance"])
+
+    def test_no_path_of_this_machine_is_in_the_results(self, folder, asked):
+        wild.main([str(folder), "--checkpoint", "x.pth", "--json", str(folder / "w.json")])
+        assert str(folder) not in (folder / "w.json").read_text()
+
+    def test_a_missed_gate_is_the_exit_status(self, folder, asked, monkeypatch):
+        monkeypatch.setattr(wild, "MOST_CALLED_FAKE", -0.1)
+        assert wild.main([str(folder), "--checkpoint", "x.pth"]) == 1
+
+    def test_a_missed_ambition_is_none(self, folder, asked, monkeypatch):
+        monkeypatch.setattr(wild, "AMBITION", 1.1)
+        assert wild.main([str(folder), "--checkpoint", "x.pth"]) == 0
+
+
+def test_the_probe_learns_crops_like_the_predictors(pair_config, tmp_path, monkeypatch):
+    """Of the train split's genuine people, cut as the predictor cuts."""
+    (tmp_path / "a.jpg").write_bytes(b"")
+    rows = "".join(f"p{one}{split},real,{split},a.jpg\n" for one in range(3) for split in ("train", "test"))
+    (tmp_path / "faces.csv").write_text("video_id,label,split,path\n" + rows + "f,fake,train,a.jpg\n")
+    fitted = {}
+
+    class Probe:
+        def __init__(self, features):
+            fitted["features"] = features
+
+        def fit(self, studio, people, families, count):
+            fitted.update(people=people, families=families, count=count)
+
+    def rows_of(config):
+        fitted["loose"] = config
+        return lambda row: []
+
+    monkeypatch.setattr(wild, "LinearProbe", Probe)
+    monkeypatch.setattr(wild, "Features", lambda: "features")
+    monkeypatch.setattr(wild, "MediaRows", rows_of)
+    args = parser().parse_args(["folder", "--faces", str(tmp_path / "faces.csv"), "--probe-pairs", "7"])
+    wild.fitted_probe(args, pair_config)
+    assert sorted(one.video_id for one in fitted["people"]) == ["p0train", "p1train", "p2train"]
+    assert (fitted["count"], fitted["features"]) == (7, "features")
+    assert "donor_blend" not in fitted["families"]
+    assert fitted["loose"].dataset.video == pair_config.dataset.video
+    assert fitted["loose"].dataset.face.size == fitted["loose"].dataset.pseudo_fakes.size
+
+
 def test_log_odds_are_finite_and_the_inverse():
     assert np.isfinite(log_odds_of(np.array([0.0, 1.0]))).all()
     assert log_odds_of(np.array([0.5, 0.731058578])) == pytest.approx([0, 1])
