@@ -42,7 +42,13 @@ class Codec:
 
 CODECS = MappingProxyType(
     {
-        "h264": Codec("libx264", "h264", (17, 31), presets=("ultrafast", "superfast", "veryfast", "medium")),
+        "h264": Codec(
+            "libx264",
+            "h264",
+            (17, 31),
+            presets=("ultrafast", "superfast", "veryfast", "medium"),
+            options={"x264-params": "mbtree=0"},  # with it small pictures give another stream each time
+        ),
         "hevc": Codec(
             "libx265",
             "hevc",
