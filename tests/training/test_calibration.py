@@ -256,7 +256,7 @@ def test_scores_that_tell_nothing_leave_nine_in_ten_uncertain() -> None:
 def test_known_points() -> None:
     """A hundred reals at 0.000 to 0.099, and twenty fakes from 0.05 in steps of 0.01."""
     labels = np.repeat([0, 1], [100, 20])
-    probabilities = np.concatenate([np.arange(100) / 1000, 0.05 + np.arange(20) / 100])
+    probabilities = np.concatenate([np.arange(100), 50 + 10 * np.arange(20)]) / 1000
     points = fit_points(labels, probabilities, range(120))
     assert [point.high for point in points.ordered] == pytest.approx([0.09, 0.095, 0.099])
     assert {point.low for point in points.ordered} == {0.05}
@@ -264,6 +264,7 @@ def test_known_points() -> None:
     assert (strict.false_positive_rate, strict.true_positive_rate) == (0, 0.75)
     assert (strict.real_abstention, strict.fake_abstention) == (0.5, 0.25)
     assert points.screening.false_positive_rate == pytest.approx(0.09)
+    assert points.screening.true_positive_rate == 0.75  # the fake on the bound is not beyond it
     assert (strict.reals, strict.fakes) == (100, 20)
 
 
