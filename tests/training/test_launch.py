@@ -255,6 +255,71 @@ def test_a_store_gives_its_own_videos(
     assert run[0]["samples"] == stored
 
 
+RECIPE = Path(launch.__file__).parent / "recipes" / "default.yaml"
+
+
+def genuine(data: Path) -> Path:
+    """The same videos, all real."""
+    for meta in data.glob("*/*/meta.json"):
+        meta.write_text('{"label": "real"}')
+    return data
+
+
+def test_genuine_videos_alone_are_trained_on_with_the_recipe(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--set", f"training.output={tmp_path / 'out'}"]
+    assert main(["--config", str(RECIPE), "--data-root", str(genuine(data)), *out]) == 0
+    (started,) = run
+    assert started["config"].dataset.pseudo_fakes.enabled
+    assert {sample.label for sample in started["samples"]} == {0}
+    assert "there will be no validation AUC" not in capsys.readouterr().out  # the fakes are still to be made
+    folder = tmp_path / "out" / "runs" / started["name"]
+    assert load_config(folder / "config.yaml", env={}) == started["config"]
+
+
+def test_fakes_are_refused_with_the_recipe(
+    run: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(RECIPE), "--data-root", str(data)]) == EXIT_REFUSED
+    assert "6 videos are labelled fake" in capsys.readouterr().err
+    assert run == []
+
+
+def test_a_batch_that_would_part_a_pair_is_refused(
+    run: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--config", str(RECIPE), "--data-root", str(genuine(data)), "--batch-size", "3"]) == EXIT_REFUSED
+    assert "training.batch_size must be even" in capsys.readouterr().err
+    assert run == []
+
+
+def test_pairs_are_made_of_a_store_of_loose_crops(
+    run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from training.data.manifest import Sample
+    from training.store import clip_store as store
+
+    recipe, asked = load_config(RECIPE, env={}), []
+
+    class FakeStore:
+        def __init__(self, location: str, config: Any) -> None:
+            asked.append(config.dataset)
+
+        def samples(self) -> list[Sample]:
+            return [Sample("a", 0, "train", "/gone/a.jpg"), Sample("b", 0, "val", "/gone/b.jpg")]
+
+    monkeypatch.setattr(store, "ClipStore", FakeStore)
+    settings = [f"training.output={tmp_path}", "dataset.preprocessing={mode: preextracted, store: 's3://clips'}"]
+    assert main(["--config", str(RECIPE), *(part for setting in settings for part in ("--set", setting))]) == 0
+    (dataset,) = asked
+    assert (dataset.face.margin, dataset.face.size) == (
+        recipe.dataset.pseudo_fakes.margin,
+        recipe.dataset.pseudo_fakes.size,
+    )
+    assert run[0]["config"].dataset.face.size == recipe.dataset.face.size  # what the model is shown
+
+
 def test_a_debug_run_stays_on_this_machine_and_leaves_one_file(
     run: list[dict[str, Any]], data: Path, tmp_path: Path
 ) -> None:

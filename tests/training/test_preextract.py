@@ -18,7 +18,9 @@ import ray
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config, load_config
+from training import preextract
 from training.data.manifest import read_samples
+from training.loose import loose
 from training.preextract import main, overrides_of, parser
 from training.rows import ClipShape, Row, error_row, rows_of, to_rows
 from training.store.extractor import ExtractionError, GroupExtractor, Report
@@ -135,6 +137,29 @@ def test_a_finished_store_is_left_as_it_is(run: Run, fill: Fill, tmp_path: Path)
     assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "store").glob("*.parquet")} == before
     assert (tmp_path / "store" / "skipped.csv").read_text().splitlines() == ["video_id,path,split,code,detail"]
     assert not ray.is_initialized()
+
+
+def test_the_recipe_stores_loose_crops_without_sound(
+    tmp_path: Path, manifest: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is stored, in which settings, is what training with the same recipe asks a store for."""
+    recipe, asked = Path(preextract.__file__).parent / "recipes" / "default.yaml", list[Config]()
+
+    def extract(config: Config, *_: object) -> bool:
+        asked.append(config)
+        return True
+
+    monkeypatch.setattr(preextract, "_extract", extract)
+    genuine = manifest.read_text().replace(",1,", ",0,")
+    manifest.write_text(genuine)
+    main(["--config", str(recipe), "--manifest", str(manifest), "--store", str(tmp_path / "store")])
+    assert "6 to extract" in capsys.readouterr().out
+    (config,) = asked
+    wanted = load_config(recipe, env={})
+    assert store_settings(config) == store_settings(loose(wanted)) != store_settings(wanted)
+    fakes = wanted.dataset.pseudo_fakes
+    assert (config.dataset.face.margin, config.dataset.face.size) == (fakes.margin, fakes.size)
+    assert not config.dataset.audio.enabled
 
 
 def test_too_many_skipped_videos_fail_and_stay(run: Run, fill: Fill, tmp_path: Path) -> None:
