@@ -8,9 +8,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import psutil
 import pytest
 
+from aura_model.checkpoint import read_checkpoint
 from aura_model.config import load_config
 from aura_model.model import load_for_inference
 from training.data.debugset import MEDIA, make_debug_set
@@ -97,6 +99,48 @@ def test_more_workers_than_cpus_and_videos_train_past_broken_files(
     assert "talking_face_b-val-real/video.mp4: no_clips" in ended.output
     assert ended.left == []
     assert (tmp_path / "checkpoints" / "debug.pth").is_file()
+
+
+@pytest.fixture
+def faces(tmp_path: Path) -> Path:
+    """A manifest of pictures of a real face: views of one, two in each split."""
+    picture = cv2.imread(str(MEDIA / "face.jpg"))
+    assert picture is not None
+    lines = ["video_id,label,split,path"]
+    for number, split in enumerate(("train", "train", "val", "val")):
+        view = picture[: len(picture) - 4 * number]
+        cv2.imwrite(str(tmp_path / f"{number}.png"), view[:, ::-1] if number % 2 else view)
+        lines.append(f"face{number},real,{split},{number}.png")
+    (tmp_path / "faces.csv").write_text("\n".join(lines))
+    return tmp_path / "faces.csv"
+
+
+TINY_RECIPE = (
+    *("--config", str(REPOSITORY / "training" / "recipes" / "default.yaml")),
+    *SMALL,
+    *("--set", "model.fusion.hidden_dim=16"),
+    *("--set", "dataset.face.size=64"),
+    *("--set", "dataset.pseudo_fakes.size=128"),
+    *("--set", "training.low_resolution={epochs: 1, size: 32}"),
+    *("--set", "training.compile=false"),
+)
+
+
+def test_pictures_of_genuine_faces_alone_train_a_detector(tmp_path: Path, faces: Path) -> None:
+    """Of two pictures each split has two clips and their forgeries."""
+    ended = launch(tmp_path, "--debug", "--manifest", str(faces), *TINY_RECIPE)
+    assert ended.status == 0, ended.output
+    assert "2 training and 2 validation videos" in ended.output
+    assert "epoch 1/1" in ended.output
+    assert "skipped" not in ended.output
+    assert "validation AUC none" not in ended.output  # both labels are there
+    assert ended.left == []
+    checkpoint = read_checkpoint(tmp_path / "checkpoints" / "debug.pth")
+    assert (checkpoint.metrics["clips"], checkpoint.metrics["step"]) == (4, 2)
+    assert (checkpoint.metrics["val"]["n"], checkpoint.metrics["val"]["positives"]) == (4, 2)
+    loaded = load_for_inference(checkpoint.path, load_config(env={}), "cpu")
+    assert loaded.info.trained
+    assert loaded.config.dataset.face.margin == load_config(env={}).dataset.face.margin  # no loose crops are served
 
 
 def test_gpus_that_are_not_there_are_refused(tmp_path: Path) -> None:
