@@ -8,7 +8,7 @@ import pytest
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
-from training.rows import ClipShape, Row, clip_from_row, error_row, rows_of, rows_to_clips, to_columns, to_rows
+from training.rows import PLACES, ClipShape, Row, clip_from_row, error_row, rows_of, rows_to_clips, to_columns, to_rows
 
 SOURCE: Mapping[str, Any] = {
     "video_id": "one", "path": "/videos/one.mp4", "label": 1, "split": "train", "epoch": 2, "slot": 6,
@@ -70,6 +70,17 @@ def test_rows_say_where_they_come_from(
         (1, -1, "", ""),
         (-1, -1, "corrupt_video", "The stream cannot be decoded."),
     ]
+
+
+def test_of_clips_as_they_are_no_place_is_known_to_be_forged(
+    make_clip: Callable[..., Clip], make_clips: Callable[..., Clips], shape: ClipShape
+) -> None:
+    rows = [*rows_of(make_clips(make_clip()), SOURCE, shape), error_row("corrupt_video", "no frame", SOURCE, shape)]
+    for row in rows:
+        assert (row["variant"], row["has_places"]) == ("", False)
+        assert row["places"].dtype == np.uint8
+        assert row["places"].shape == (shape.frames, PLACES, PLACES)
+        assert not row["places"].any()
 
 
 def test_the_facts_of_a_source_may_be_numpy_scalars_and_become_plain(
