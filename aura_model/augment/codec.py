@@ -56,8 +56,8 @@ CODECS = MappingProxyType(
             presets=("ultrafast",),
             options={"x265-params": "log-level=none:pools=none:frame-threads=1"},
         ),
-        "vp9": Codec("libvpx-vp9", "vp9", (22, 46), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
-        "mpeg4": Codec("mpeg4", "mpeg4", (2, 8), quality_options=("qmin", "qmax")),
+        "vp9": Codec("libvpx-vp9", "vp9", (22, 50), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
+        "mpeg4": Codec("mpeg4", "mpeg4", (2, 10), quality_options=("qmin", "qmax")),
     }
 )
 

@@ -58,6 +58,8 @@ class LookSettings:
     Nearly all that is done to a picture blurs it. Without this a detector takes blurred faces for fake ones, and the
     swaps of the wild are often crisper than the made-up faces that they replace.
     """
+    matched: float = 0.6
+    """Probability of that."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -113,7 +115,7 @@ def draw_look(rng: np.random.Generator, settings: LookSettings) -> Look:
         curve=float(rng.standard_normal() * settings.curve),
         shading=np.exp(grid).astype(np.float32),
         harmony=float(0.4 + 0.6 * strength) if chance[0] < settings.harmony else 0.0,
-        sharpness=draw_sharpness(rng, settings.sharpness),
+        sharpness=draw_sharpness(rng, settings.sharpness) if rng.random() < settings.matched else None,
         textures=_draw_textures(rng, settings) if chance[1] < settings.texture else (),
     )
 

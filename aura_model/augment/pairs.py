@@ -44,8 +44,12 @@ class RenderSettings:
     noise: tuple[float, float] = (0.3, 3.0)
     """Probability, and the largest deviation in levels of 255."""
     flip: float = 0.5
-    filmed: float = 0.3
+    filmed: float = 0.5
     """Probability that the footage was coded once before it was forged."""
+    grain: tuple[float, float] = (0.5, 5.0)
+    """Probability, and the largest deviation in levels of 255, of the camera's noise, before that coding."""
+    fresh: float = 0.7
+    """Probability that the forged face comes from before the camera: painted anew, it has not its noise and coding."""
     codec: CodecSettings = field(default_factory=CodecSettings)
     gain: tuple[float, float] = (0.5, 1.2)
     """Of the sound."""
@@ -87,8 +91,10 @@ class Shared:
     sharpen: float
     blur: float
     noise: float
+    grain: float
     camera: Encoding | None
     """The footage's own coding, before the forgery; real and fake are made of what it left."""
+    fresh: bool
     platform: tuple[Encoding, ...]
     margin: float
     wobbles: Floats
@@ -130,7 +136,9 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
         sharpen=_sometimes(rng, settings.sharpen),
         blur=_sometimes(rng, settings.blur),
         noise=_sometimes(rng, settings.noise),
+        grain=_sometimes(rng, settings.grain),
         camera=draw_encoding(rng, height, width, filming) if rng.random() < settings.filmed else None,
+        fresh=bool(rng.random() < settings.fresh),
         platform=draw_encodings(rng, height, width, settings.codec),
         margin=rng.uniform(*settings.margin),
         wobbles=(rng.standard_normal(3) * settings.wobble).astype(np.float32),
@@ -141,15 +149,15 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
 
 
 def filmed(material: Material, shared: Shared) -> Material:
-    """The material as its camera coded it, at its own size, and behind its lens."""
+    """The material as its camera left it: with its noise, as it coded it, at its own size, and behind its lens."""
     height, width = material.size
-    frames = material.frames
+    frames = video.add_noise(material.frames, shared.grain, np.random.default_rng([shared.seed, 1]))
     if shared.camera is not None:
         frames = transcode(frames, replace(shared.camera, height=height, width=width))
-    if shared.lens is None:
-        return replace(material, frames=frames)
-    dull = np.stack([rounded(shared.lens(frame.astype(np.float32))) for frame in frames])
-    return replace(material, frames=dull, crisp=frames)
+    crisp = material.frames if shared.fresh else frames
+    if shared.lens is not None:
+        frames = np.stack([rounded(shared.lens(frame.astype(np.float32))) for frame in frames])
+    return replace(material, frames=frames, crisp=crisp)
 
 
 def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: RenderSettings) -> Sample:

@@ -79,6 +79,8 @@ def add_noise(frames: Frames, deviation: float, rng: np.random.Generator) -> Fra
 
     Bytes that index a table of the Gaussian's quantiles cost a tenth of drawing a float for each value.
     """
+    if deviation <= 0:
+        return frames
     normal = NormalDist()
     quantiles = np.array([normal.inv_cdf((level + 0.5) / LEVELS) for level in range(LEVELS)])
     added = np.clip(np.rint(deviation * quantiles), -255, 255)

@@ -90,7 +90,7 @@ def test_a_face_whose_sharpness_is_not_matched_is_mostly_softer(make_material) -
 
 def sharpness_gains(material, ratio: float, sharpness: float | None) -> np.ndarray:
     """How much sharper than before the face is, of some forgeries."""
-    settings = replace(STILL, ratios=(ratio,), look=LookSettings(sharpness=sharpness))
+    settings = replace(STILL, ratios=(ratio,), look=LookSettings(sharpness=sharpness, matched=1.0))
     gains = []
     for seed in range(24):
         forgery = blended(material, settings, seed)

@@ -84,6 +84,16 @@ def test_sharpness_is_drawn_above_one_as_often_as_below() -> None:
     assert looks.draw_sharpness(np.random.default_rng(0), None) is None
 
 
+@pytest.mark.parametrize(
+    ("sharpness", "matched", "share"), [(0.35, 0.3, 0.3), (0.35, 0.0, 0.0), (0.35, 1.0, 1.0), (None, 1.0, 0.0)]
+)
+def test_sharpness_is_matched_by_chance_alone(sharpness: float | None, matched: float, share: float) -> None:
+    settings = LookSettings(sharpness=sharpness, matched=matched)
+    drawn = [draw_look(np.random.default_rng(seed), settings).sharpness for seed in range(300)]
+    found = np.mean([ratio is not None for ratio in drawn])
+    assert found == share if share in (0.0, 1.0) else found == pytest.approx(share, abs=0.1)
+
+
 @pytest.mark.parametrize("share", [0.0, 0.5, 1.0])
 def test_statistics_go_their_share_of_the_way(share: float) -> None:
     source, model = picture(0), picture(1) * 0.7 + np.array([30, 0, -10], np.float32)

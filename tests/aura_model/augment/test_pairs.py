@@ -28,6 +28,8 @@ CLEAN = RenderSettings(
     flip=0,
     filmed=0,
     lens=0,
+    grain=(0, 0),
+    fresh=0,
     sharpen=(0, 0),
     codec=CodecSettings(names=("h264",), never=0, twice=0, shrink=(1, 1)),
     gain=(1, 1),
@@ -159,7 +161,7 @@ def test_a_close_up_shows_no_repeated_edge(make_material) -> None:
 
 def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> None:
     material = make_material(height=75, width=91)
-    shared = draw_shared(np.random.default_rng(0), *material.size, replace(SMALL, filmed=1.0, lens=0))
+    shared = draw_shared(np.random.default_rng(0), *material.size, replace(CLEAN, filmed=1.0))
     footage = filmed(material, shared)
     assert footage.frames.shape == material.frames.shape
     assert (footage.frames != material.frames).any()
@@ -172,12 +174,33 @@ def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> N
 def test_a_dull_lens_softens_the_footage_and_not_the_face_that_is_put_into_it(camera: bool, make_material) -> None:
     material = make_material()
     for seed in range(6):
-        settings = replace(SMALL, filmed=float(camera), lens=1)
+        settings = replace(CLEAN, filmed=float(camera), lens=1)
         shared = draw_shared(np.random.default_rng(seed), *material.size, settings)
         footage = filmed(material, shared)
         np.testing.assert_array_equal(footage.faces, filmed(material, replace(shared, lens=None)).frames)
         assert sharpness(footage.frames) < sharpness(footage.faces)
         np.testing.assert_allclose(footage.frames.mean((1, 2, 3)), footage.faces.mean((1, 2, 3)), atol=1.5)
+
+
+def test_a_camera_leaves_its_noise_before_its_coding(make_material) -> None:
+    material = make_material()
+    shared = draw_shared(np.random.default_rng(0), *material.size, replace(CLEAN, grain=(1, 5)))
+    noisy = filmed(material, replace(shared, grain=3.0)).frames.astype(float) - material.frames
+    assert noisy.std() == pytest.approx(3, rel=0.1)
+    np.testing.assert_array_equal(filmed(material, shared).frames, filmed(material, shared).frames)
+    coded = filmed(material, replace(shared, camera=replace(shared.platform[0], height=96, width=96))).frames
+    assert (coded != filmed(material, shared).frames).any()
+
+
+@pytest.mark.parametrize("fresh", [False, True])
+def test_a_fresh_face_has_neither_the_cameras_noise_nor_its_coding(fresh: bool, make_material) -> None:
+    material = make_material()
+    settings = replace(CLEAN, filmed=1.0, grain=(1, 5), lens=1, fresh=float(fresh))
+    shared = draw_shared(np.random.default_rng(0), *material.size, settings)
+    footage = filmed(material, shared)
+    expected = material if fresh else filmed(material, replace(shared, lens=None))
+    np.testing.assert_array_equal(footage.faces, expected.frames)
+    assert (footage.frames != footage.faces).any()
 
 
 def test_half_of_the_forged_faces_are_crisper_than_the_footage(make_material) -> None:
