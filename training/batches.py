@@ -98,7 +98,7 @@ def prepare(rows: list[Row], config: Config) -> Part:
     """The part of these rows: clips of the split train are augmented."""
     usable = tuple(row for row in rows if not row["error"])
     training = rows[0]["split"] == "train"
-    side = training_side(int(rows[0]["turn"]), config) if training else None
+    side = training_side(int(rows[0]["turn"]), config)
     clips = [training_clip(row, config, side) if training else clip_from_row(row) for row in usable]
     return Part(
         turn=int(rows[0]["turn"]),
