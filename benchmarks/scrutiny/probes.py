@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from av.video.stream import VideoStream
 
-from aura_model.augment.codec import Encoding, transcode
+from aura_model.augment.codec import Encoding, to_picture, transcode
 from aura_model.augment.face_model import REGIONS, apply, fit_cameras
 from aura_model.augment.forgery import Masks
 from aura_model.augment.perturbations import saturation
@@ -127,16 +127,15 @@ def picture_statistics(frames: Frames, hidden: Hidden) -> Statistics:
 def file_facts(frames: Frames) -> Statistics:
     """What a file of this clip tells without being looked at: bytes, frames, height, width, seconds.
 
-    The file is an MP4 of H.264 at one fixed quality, made in memory.
+    The file is an MP4 of H.264 at one fixed quality, made in memory; its bytes may differ by a few from time to time.
     """
     file = io.BytesIO()
     with av.open(file, "w", format="mp4") as container:
         stream: VideoStream = container.add_stream("libx264", RATE, options={"crf": str(CRF), "preset": "veryfast"})
         stream.height, stream.width = (side + side % 2 for side in frames.shape[1:3])
         stream.pix_fmt, stream.codec_context.thread_count = "yuv420p", 1
-        for frame in frames:
-            even = np.pad(frame, [(0, side % 2) for side in frame.shape[:2]] + [(0, 0)], mode="edge")
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(even, format="rgb24")))
+        for time, frame in enumerate(frames):
+            container.mux(stream.encode(to_picture(frame, time, *(side % 2 for side in frame.shape[:2]))))
         container.mux(stream.encode(None))
     return (float(len(file.getvalue())), float(len(frames)), *map(float, frames.shape[1:3]), len(frames) / RATE)
 

@@ -55,14 +55,15 @@ def make_person() -> Callable[..., Sample]:
     return build
 
 
-def draw_face(seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """A picture [LOOSE, LOOSE, 3] with a face of its own colours, and its landmarks [5, 2]."""
+def draw_face(seed: int, turned: bool = False) -> tuple[np.ndarray, np.ndarray]:
+    """A picture [LOOSE, LOOSE, 3] with a face of its own colours, and its landmarks [5, 2]; it may look aside."""
     rng = np.random.default_rng(seed)
     scale, middle = 16.0 + rng.uniform(0, 3), np.array([48.0, 40.0])
     picture = np.empty((LOOSE, LOOSE, 3), np.float32)
     picture[:] = rng.uniform(60, 180, 3)
     picture += 25 * np.sin(np.arange(LOOSE) / rng.uniform(3, 9))[None, :, None]
     landmarks = (middle + scale * FIVE[:, :2]).astype(np.float32)
+    landmarks[2, 0] += 9 * turned
     skin = tuple(float(value) for value in rng.uniform(120, 220, 3))
     cv2.ellipse(picture, (48, 47), (round(scale), round(1.5 * scale)), 0, 0, 360, skin, -1)
     for x, y in landmarks:
@@ -72,7 +73,8 @@ def draw_face(seed: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 class People:
-    """A source of loose crops: each name has a face of its own; `nobody` shows none, `broken` cannot be read."""
+    """A source of loose crops: each name has a face of its own, `turned` ones look aside, `nobody` shows none,
+    `broken` cannot be read."""
 
     def __init__(self, config: Config) -> None:
         self._shape = ClipShape.of(loose(config))
@@ -87,7 +89,7 @@ class People:
         return rows_of(Clips(clips, STILL, (), {}), path_row, self._shape)
 
     def _clip(self, name: str) -> Clip:
-        picture, landmarks = draw_face(sum(name.encode()))
+        picture, landmarks = draw_face(sum(name.encode()), name.startswith("turned"))
         boxes = np.tile(np.array([30, 20, 66, 74], np.float32), (FRAMES, 1))
         return Clip(
             times=np.arange(FRAMES) / 8.0,

@@ -49,6 +49,15 @@ class TestDonors:
         assert pair_of(Studio(pair_config, people, [anna]), anna, "donor_blend") is None
         assert pair_of(Studio(pair_config, people, [anna, make_person("bert")]), anna, "donor_blend") is not None
 
+    def test_donors_look_the_same_way(self, pair_config, people, make_person):
+        alike = [make_person(name) for name in ("anna", "bert", "cleo")]
+        others = [make_person(f"turned{one}") for one in range(3)]
+        eva, aside = make_person("eva"), make_person("turned9")
+        both, first, second = (Studio(pair_config, people, donors) for donors in (others + alike, alike, others))
+        assert same(pair_of(both, eva, "donor_blend"), pair_of(first, eva, "donor_blend"))
+        assert same(pair_of(both, aside, "donor_blend"), pair_of(second, aside, "donor_blend"))
+        assert not same(pair_of(first, eva, "donor_blend"), pair_of(second, eva, "donor_blend"))
+
     def test_two_pictures_of_one_person_are_one_person(self, pair_config, people, make_person):
         studio = Studio(pair_config, people, [make_person("anna2", identity="Anna")])
         assert pair_of(studio, make_person("anna", identity="Anna"), "donor_blend") is None
