@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from aura_model.checkpoint import read_checkpoint, served_content, write_content
-from aura_model.config import parse_config
 from aura_model.errors import CheckpointError
+from aura_model.settings import parse_config
 
 MOST_BYTES = 20_000_000
 """Of a boxed file: each version of it stays in the history of the repository for good."""

@@ -20,10 +20,10 @@ import numpy as np
 
 from aura_model import wire
 from aura_model.clips import ClipLoader
-from aura_model.config import parse_config
 from aura_model.errors import ConfigError, MediaError
 from aura_model.media import check_ffmpeg
 from aura_model.seccomp import confine
+from aura_model.settings import parse_config
 
 CLONE_NEWUSER, CLONE_NEWNET = 0x10000000, 0x40000000
 PR_SET_NO_NEW_PRIVS = 38

@@ -18,11 +18,12 @@ from rich.text import Text
 
 from aura_model.analysis import Analysis, Verdict
 from aura_model.calibration import band_in_force
-from aura_model.config import Config, InferenceConfig, load_config
+from aura_model.config import Config, InferenceConfig
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
 from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status, problem_type
 from aura_model.logging import printable, setup_logging
 from aura_model.predictor import Prediction, Predictor
+from aura_model.settings import load_config
 
 MOST_CHILDREN = 4
 PIPED_WIDTH = 160

@@ -22,9 +22,9 @@ from bombs import frame_bomb, png_bomb, vp9_bomb
 from live import save_json
 from open_loop import percentile
 
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "tests" / "media"
 LONG = MEDIA / "long_gop.mp4"

@@ -31,9 +31,9 @@ from typing import Any
 
 from mutants import mutant
 
-from aura_model.config import load_config
 from aura_model.errors import AuraError, MediaError
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "tests" / "media"
 LARGEST_SEED = 300_000

@@ -9,7 +9,8 @@ from typing import Any
 
 import ray
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.data.splits import Split
 from training.run import ray_cluster

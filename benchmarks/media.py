@@ -19,9 +19,10 @@ import numpy as np
 import numpy.typing as npt
 
 from aura_model.clips import sample_starts
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.faces import FaceDetector, make_detector
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 FACE = Path(__file__).parents[1] / "tests" / "media" / "face.png"
 WIDTH, HEIGHT, FPS, SECONDS = 1920, 1080, 30, 10

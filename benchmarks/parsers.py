@@ -37,7 +37,7 @@ from starlette.requests import Request
 from starlette.types import Message
 
 from aura_model.checkpoint import read_checkpoint
-from aura_model.config import DEFAULTS, load_config
+from aura_model.settings import DEFAULTS, load_config
 from aura_model.stills import still_size
 from deployments.forms import read_file, safe_name
 from deployments.keys import KeyRing, find

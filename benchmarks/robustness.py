@@ -43,10 +43,11 @@ from aura_model.augment.families import HELD_OUT
 from aura_model.augment.perturbations import LEVELS, PERTURBATIONS
 from aura_model.calibration import Band, band_in_force
 from aura_model.checkpoint import read_checkpoint
-from aura_model.config import Config, Family, load_config, parse_config
+from aura_model.config import Config, Family
 from aura_model.model import LoadedModel
 from aura_model.predictor import load_scorer
 from aura_model.scoring import Scorer
+from aura_model.settings import load_config, parse_config
 from training.data.manifest import Sample, read_samples
 from training.extraction import MediaRows
 from training.loose import loose

@@ -13,8 +13,9 @@ from torch import nn
 
 from aura_model.checkpoint import save_checkpoint
 from aura_model.clips import Clips, blank_clip
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.evaluation.score_table import ClipLine, VideoLines, write_scores
 from training.rows import EVALUATION, ClipShape, error_row, rows_of

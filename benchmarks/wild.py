@@ -39,11 +39,12 @@ from scrutiny.studio import Studio
 from scrutiny.wild_clips import WildClip, matched, read_wild
 
 from aura_model.calibration import Band, band_in_force
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import ConfigError
 from aura_model.metrics import compute_ece
 from aura_model.predictor import Prediction, Predictor, load_scorer
 from aura_model.scoring import Scorer
+from aura_model.settings import load_config
 from training.data.manifest import read_samples
 from training.extraction import MediaRows
 from training.loose import loose

@@ -16,8 +16,9 @@ from ray.serve import Application
 from ray.serve.config import BackpressureConfig
 
 from aura_model.allocator import KEEP_MEMORY
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import ConfigError
+from aura_model.settings import load_config
 from deployments.access import Access
 from deployments.binding import listens_on_loopback
 from deployments.detector import Detector, max_batch_clips

@@ -6,7 +6,8 @@ from typing import Any, TypeVar, get_args
 
 from pydantic import BaseModel
 
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
+from aura_model.settings import parse_config
 from deployments.messages import MESSAGES, Message, Scored, Settings
 from deployments.problems import ServiceError
 

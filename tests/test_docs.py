@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aura_model.config import DEFAULTS, load_config, read_yaml
+from aura_model.settings import DEFAULTS, load_config, read_yaml
 
 ROOT = Path(__file__).parents[1]
 DOCUMENTS = sorted(

@@ -14,10 +14,11 @@ from ray import serve
 
 from aura_model.analysis import Analysis, analyse
 from aura_model.checkpoint import save_checkpoint
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.model import MultimodalModel, load_for_inference
 from aura_model.predictor import Predictor
 from aura_model.scoring import Scorer
+from aura_model.settings import load_config
 from deployments.app import AppArgs, build
 from training.data.manifest import Sample
 from training.dataset import clip_dataset

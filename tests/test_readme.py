@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from aura_model.analysis import Analysis
-from aura_model.config import load_config
 from aura_model.media import VIDEO_CODECS
+from aura_model.settings import load_config
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()

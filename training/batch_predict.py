@@ -11,9 +11,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.config import load_config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.prediction.inputs import find_inputs
 from training.prediction.journal import Journal, JournalHeader, journal_path, open_journal

@@ -14,9 +14,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
+from aura_model.settings import load_config
 from training.calibration import CalibrationError, Fit, HeldOut, check_enough, fit
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS

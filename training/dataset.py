@@ -6,8 +6,9 @@ from typing import Any
 import ray.data
 from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
 
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.logging import setup_logging
+from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.extraction import RowSource, clip_source
 from training.plan import ExtractorPlan

@@ -17,10 +17,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from aura_model.analysis import Aggregation
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
+from aura_model.settings import load_config
 from training.data.errors import DatasetError
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS

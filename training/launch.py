@@ -12,9 +12,10 @@ from tempfile import TemporaryDirectory
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.config import Config, Device, load_config
+from aura_model.config import Config, Device
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
+from aura_model.settings import load_config
 from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks

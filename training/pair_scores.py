@@ -16,9 +16,10 @@ from itertools import repeat
 from multiprocessing import get_context
 
 from aura_model.clips import Clip
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.predictor import load_scorer
 from aura_model.scores import ClipScore
+from aura_model.settings import parse_config
 from training.calibration import CalibrationError
 from training.data.manifest import Sample
 from training.extraction import RowSource, training_source

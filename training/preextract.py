@@ -10,9 +10,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
+from aura_model.settings import load_config
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
 from training.loose import loose

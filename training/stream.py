@@ -16,8 +16,9 @@ import ray.data
 from ray.data import DataIterator
 
 from aura_model.ahead import ahead
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.seeds import derive_seed
+from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
 from training.extraction import RowSource, training_source

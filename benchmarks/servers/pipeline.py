@@ -11,9 +11,9 @@ import torch
 
 from aura_model.analysis import analyse
 from aura_model.clips import ClipLoader, Clips
-from aura_model.config import load_config
 from aura_model.predictor import load_scorer
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 CORES = len(os.sched_getaffinity(0))
 

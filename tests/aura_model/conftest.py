@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from aura_model.clips import Clip
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 
 TINY = (
     "model.video.backbone=test_efficientnet",

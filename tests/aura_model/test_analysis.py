@@ -22,9 +22,10 @@ from aura_model.analysis import (
     probability,
 )
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from aura_model.settings import parse_config
 from tests.operating_points import make_points
 
 LOW, HIGH = 0.35, 0.65

@@ -15,7 +15,8 @@ from aura_model.calibration import (
     band_in_force,
     point_in_force,
 )
-from aura_model.config import InferenceConfig, OperatingPointName, load_config
+from aura_model.config import InferenceConfig, OperatingPointName
+from aura_model.settings import load_config
 from tests.operating_points import make_point, make_points
 
 NAMES: tuple[OperatingPointName, ...] = get_args(OperatingPointName)

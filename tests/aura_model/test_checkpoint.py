@@ -29,8 +29,9 @@ from aura_model.checkpoint import (
     save_checkpoint,
     strip_training,
 )
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import CheckpointError
+from aura_model.settings import load_config
 from tests.operating_points import make_points
 
 CONFIG = load_config(env={})
@@ -538,7 +539,7 @@ import os, sys
 from pathlib import Path
 import torch
 from aura_model.checkpoint import save_checkpoint
-from aura_model.config import load_config
+from aura_model.settings import load_config
 path, config, model = Path(sys.argv[1]), load_config(env={}), torch.nn.Linear(1000, 1000)
 for line in sys.stdin:
     child = os.fork()

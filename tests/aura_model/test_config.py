@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from aura_model.augment.families import FAMILIES, HELD_OUT, PROBES
-from aura_model.config import BOXED, DEFAULTS, Config, Family, LoggingConfig, load_config, parse_config, read_yaml
+from aura_model.config import BOXED, Config, Family, LoggingConfig
 from aura_model.errors import ConfigError
+from aura_model.settings import DEFAULTS, load_config, parse_config, read_yaml
 
 TREE: dict[str, Any] = yaml.safe_load(DEFAULTS.read_text())
 MAPPINGS = {("dataset", "pseudo_fakes", "families")}

@@ -7,7 +7,6 @@ import pytest
 
 from aura_model.analysis import Analysis, ModelInfo, analyse
 from aura_model.clips import Clip, Clips
-from aura_model.config import parse_config
 from aura_model.contact_sheet import (
     AMBER,
     BORDER,
@@ -30,6 +29,7 @@ from aura_model.contact_sheet import (
 from aura_model.heatmap import overlay
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from aura_model.settings import parse_config
 
 BAND = (0.35, 0.65)
 CONFIG = parse_config({"inference": {"uncertain_band": list(BAND)}})

@@ -15,9 +15,9 @@ import pytest
 
 from aura_model import decode_child, media, wire
 from aura_model.clips import Clips
-from aura_model.config import load_config
 from aura_model.errors import ConfigError, MediaError
 from aura_model.media import MediaInfo
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 CONFIG = load_config(env={})

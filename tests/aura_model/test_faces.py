@@ -9,7 +9,6 @@ import cv2
 import numpy as np
 import pytest
 
-from aura_model.config import load_config
 from aura_model.faces import (
     Face,
     center_crop,
@@ -22,6 +21,7 @@ from aura_model.faces import (
     square_crop,
     suppress,
 )
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 LANDMARKS = np.zeros((5, 2), dtype=np.float32)
@@ -424,7 +424,7 @@ def test_the_decode_child_stays_small():
     program = """
 import sys
 from aura_model import tracks
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from aura_model.faces import make_detector
 from aura_model.speech import SpeechGate
 face = load_config(env={}).dataset.face

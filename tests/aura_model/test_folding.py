@@ -3,9 +3,9 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from aura_model.config import load_config
 from aura_model.folding import fold_batch_norms
 from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.settings import load_config
 
 
 def lively(model: nn.Module) -> nn.Module:

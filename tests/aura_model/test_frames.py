@@ -18,10 +18,10 @@ from av.filter import Graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.frames import EARLY, Converter, FrameReader, Orientation, orientation
 from aura_model.media import open_media
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 LIMITS = load_config(env={}).limits

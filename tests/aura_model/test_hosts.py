@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura_model.config import load_config
 from aura_model.errors import ConfigError
 from aura_model.hosts import one_spelling, read_entry
+from aura_model.settings import load_config
 
 ENTRIES = {
     "*": "*",

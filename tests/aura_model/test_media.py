@@ -14,9 +14,9 @@ import numpy as np
 import pytest
 from pydantic import ValidationError
 
-from aura_model.config import load_config
 from aura_model.errors import ConfigError, MediaError
 from aura_model.media import AUDIO_PACKETS_PER_FRAME, MediaInfo, check_ffmpeg, check_size, open_media
+from aura_model.settings import load_config
 from aura_model.stills import HEIF_BRANDS
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -288,7 +288,7 @@ def test_probing_a_claim_of_a_huge_frame_takes_no_memory():
     script = f"""
 import resource, sys
 from pathlib import Path
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from aura_model.errors import ConfigError, MediaError
 from aura_model.media import open_media
 limits = load_config(env={{}}).limits

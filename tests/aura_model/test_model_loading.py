@@ -8,9 +8,10 @@ import torch
 from aura_model import backbone
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import CheckpointError, ConfigError
 from aura_model.model import MultimodalModel, load_for_inference, restore
+from aura_model.settings import load_config
 from tests.operating_points import make_points
 
 MakeConfig = Callable[..., Config]

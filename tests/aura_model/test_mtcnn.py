@@ -11,9 +11,9 @@ import torch
 from torch.nn import functional
 
 from aura_model import mtcnn
-from aura_model.config import load_config
 from aura_model.errors import ConfigError
 from aura_model.faces import make_detector
+from aura_model.settings import load_config
 
 
 def face_config(**settings):

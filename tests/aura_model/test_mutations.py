@@ -9,9 +9,9 @@ import pytest
 from mutants import mutant
 
 from aura_model.clips import Clips
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 SEEDS = ["one_frame.mp4", "rotated.mp4", "no_duration.webm", "mpeg4.avi", "face_exif_rotated.jpg"]

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 
 from aura_model import picture
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.faces import Face, crop_face
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
 from aura_model.picture import PictureReader
+from aura_model.settings import load_config
 from aura_model.stopwatch import Stopwatch
 
 MEDIA = Path(__file__).parents[1] / "media"

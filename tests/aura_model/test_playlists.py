@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.media import open_media
+from aura_model.settings import load_config
 from aura_model.sniff import check_head
 
 MEDIA = Path(__file__).parents[1] / "media"

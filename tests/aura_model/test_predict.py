@@ -20,7 +20,7 @@ from aura_model import predict
 from aura_model import predictor as predictor_module
 from aura_model.analysis import Analysis, ModelInfo
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.contact_sheet import draw_sheet
 from aura_model.errors import CheckpointError, ConfigError, MediaError
 from aura_model.logging import get_logger
@@ -28,6 +28,7 @@ from aura_model.media import MediaInfo
 from aura_model.predict import Problem, main
 from aura_model.predictor import Prediction, Predictor
 from aura_model.scores import ClipScore
+from aura_model.settings import parse_config
 from tests.operating_points import make_points
 
 MEDIA = Path(__file__).parent.parent / "media"

@@ -7,9 +7,9 @@ import av
 import numpy as np
 import pytest
 
-from aura_model.config import load_config
 from aura_model.errors import ConfigError
 from aura_model.retinaface import RetinaFace
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 

@@ -19,9 +19,9 @@ from loguru import logger
 
 from aura_model import sandbox
 from aura_model.clips import ClipLoader
-from aura_model.config import load_config
 from aura_model.errors import ConfigError, MediaError
 from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 VIDEO = MEDIA / "one_frame.mp4"
@@ -623,7 +623,7 @@ def test_a_forgotten_pool_leaves_no_child():
 PARENT = f"""
 import json, os, signal, sys, time
 from pathlib import Path
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from aura_model.sandbox import Sandbox
 signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job of a shell starts with it ignored
 pool = Sandbox(load_config(env={{}}, overrides={LIGHT!r}), children=1)

@@ -13,10 +13,11 @@ import torch
 from aura_model.batch import to_batch
 from aura_model.calibration import Calibration
 from aura_model.clips import Clip
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.model import LoadedModel, ModelOutput, load_for_inference
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer, log_odds
+from aura_model.settings import load_config
 
 MakeClip = Callable[..., Clip]
 MakeConfig = Callable[..., Config]

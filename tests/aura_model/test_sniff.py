@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.media import SOUNDS, STILLS, VIDEOS, open_media
+from aura_model.settings import load_config
 from aura_model.sniff import FOREIGN, HEAD_BYTES, RECOGNISERS, check_head
 
 MEDIA = Path(__file__).parents[1] / "media"

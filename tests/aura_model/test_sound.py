@@ -9,8 +9,8 @@ import av
 import numpy as np
 import pytest
 
-from aura_model.config import load_config
 from aura_model.media import open_media
+from aura_model.settings import load_config
 from aura_model.sound import JITTER, SAMPLE_RATE, SoundReader
 
 MEDIA = Path(__file__).parents[1] / "media"

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 
 from aura_model import wire
 from aura_model.clips import Clip, Clips
-from aura_model.config import load_config
 from aura_model.media import MediaInfo
+from aura_model.settings import load_config
 
 DATASET = load_config(
     env={},

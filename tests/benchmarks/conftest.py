@@ -10,9 +10,10 @@ from scrutiny.studio import Studio
 
 from aura_model.augment.face_model import FIVE
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.loose import loose
 from training.rows import ClipShape, Row, error_row, rows_of

@@ -12,7 +12,8 @@ from model_card import BLOCKS, NONE, PAGES, RESULTS, facts_of, number, ranged, r
 
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
-from aura_model.config import BOXED, load_config
+from aura_model.config import BOXED
+from aura_model.settings import load_config
 from tests.operating_points import make_points
 
 POINTS = make_points()

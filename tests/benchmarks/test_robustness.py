@@ -33,7 +33,7 @@ from scrutiny.sheet import SIDE, TEXT_HEIGHT, draw_sheet
 from aura_model.augment.families import HELD_OUT
 from aura_model.augment.perturbations import LEVELS
 from aura_model.calibration import PLAIN_BAND
-from aura_model.config import read_yaml
+from aura_model.settings import read_yaml
 from training.data.manifest import Sample
 
 WEIGHTS = dict.fromkeys(read_yaml(RECIPE)["dataset"]["pseudo_fakes"]["families"], 0) | {

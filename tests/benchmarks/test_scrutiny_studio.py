@@ -3,8 +3,8 @@ import pytest
 from scrutiny.studio import Studio, path_row, person_of
 
 from aura_model.augment.families import HELD_OUT
-from aura_model.config import load_config
 from aura_model.errors import ConfigError
+from aura_model.settings import load_config
 from training.rows import EVALUATION
 
 

@@ -10,9 +10,9 @@ from scrutiny.acceptance import IN_FORCE
 from scrutiny.wild_clips import WildClip
 from wild import AURA, Answers, OddsOf, judge, lines, log_odds_of, over_videos, parser, same_crops, tell
 
-from aura_model.config import load_config
 from aura_model.errors import ConfigError
 from aura_model.scores import ClipScore
+from aura_model.settings import load_config
 
 
 def clip(name: str, label: int, kind: str = "original", group: str = "", pair: str = "") -> WildClip:

@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 import aura_model
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from deployments.ingress import build_api
 
 ROOT = Path(aura_model.__file__).parents[1]

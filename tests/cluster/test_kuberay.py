@@ -208,7 +208,7 @@ def test_there_is_a_gpu_for_each_worker(rayjob: Mapping) -> None:
 
 
 def test_data_and_checkpoints_lie_on_the_shared_volume(rayjob: Mapping) -> None:
-    from aura_model.config import load_config
+    from aura_model.settings import load_config
 
     for group in groups_of(rayjob):
         container = container_of(group)

@@ -12,9 +12,10 @@ import pytest
 
 from aura_model.analysis import FaceBox, Heatmap, ModelInfo, Peak
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
+from aura_model.settings import load_config
 from deployments import metrics
 from deployments.ingress import build_api
 from deployments.messages import ModelStatus, Scored, Trace

@@ -28,9 +28,9 @@ from ray.serve.config import HTTPOptions
 
 from aura_model.allocator import KEEP_MEMORY
 from aura_model.checkpoint import save_checkpoint
-from aura_model.config import load_config
 from aura_model.model import MultimodalModel
 from aura_model.redaction import API_KEYS
+from aura_model.settings import load_config
 from deployments.app import AppArgs, build
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(240)]

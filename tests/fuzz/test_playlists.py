@@ -18,10 +18,10 @@ import numpy.typing as npt
 import pytest
 
 from aura_model import media, sandbox
-from aura_model.config import load_config
 from aura_model.errors import MediaError
 from aura_model.sandbox import ENVIRONMENT, Sandbox
 from aura_model.seccomp import KILL
+from aura_model.settings import load_config
 from deployments.messages import Scored
 from tests.deployments.conftest import FakeBackend, client_of, make_config, make_scored
 from tests.fuzz.playlists import SCRIPTS, playlists

@@ -35,8 +35,8 @@ from av.codec.context import Flags
 
 from aura_model.augment.blending import self_blend
 from aura_model.augment.forgery import Material
-from aura_model.config import load_config
 from aura_model.retinaface import RetinaFace
+from aura_model.settings import load_config
 from aura_model.tracks import Detection, link
 
 Frame = npt.NDArray[np.uint8]  # [H, W, 3] RGB

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.rows import EVALUATION, ClipShape, error_row, rows_of
 

@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.media import MediaInfo
+from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.plan import ExtractorPlan, WorkerPlan
 from training.rows import ClipShape, Row, error_row, rows_of

@@ -10,8 +10,9 @@ import pytest
 
 from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.scores import ClipScore
+from aura_model.settings import load_config
 from training import batch_predict, run
 from training.batch_predict import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
 from training.data.manifest import Sample

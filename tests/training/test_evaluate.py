@@ -14,10 +14,11 @@ import pytest
 
 from aura_model.checkpoint import save_checkpoint
 from aura_model.clips import Clip
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
 from aura_model.scores import ClipScore
+from aura_model.settings import load_config
 from training import evaluate
 from training.data.errors import DatasetError
 from training.data.manifest import Sample

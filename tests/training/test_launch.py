@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from training import launch
 from training.launch import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
 from training.plan import plan_workers

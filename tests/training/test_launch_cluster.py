@@ -13,8 +13,8 @@ import psutil
 import pytest
 
 from aura_model.checkpoint import read_checkpoint
-from aura_model.config import load_config
 from aura_model.model import load_for_inference
+from aura_model.settings import load_config
 from training.data.debugset import MEDIA, make_debug_set
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]

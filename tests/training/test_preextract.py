@@ -17,7 +17,8 @@ import pytest
 import ray
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 from training import preextract
 from training.data.manifest import read_samples
 from training.loose import loose

@@ -16,7 +16,8 @@ import numpy as np
 import psutil
 import pytest
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 from training.data.manifest import Sample, read_samples
 from training.store.clip_store import ClipStore
 from training.store.extractor import GroupExtractor

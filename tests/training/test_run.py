@@ -14,8 +14,9 @@ import torch
 from ray.train import Checkpoint, ControllerError, WorkerGroupError
 
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.errors import ConfigError
+from aura_model.settings import load_config
 from training import run
 from training.data.manifest import Sample
 from training.plan import ExtractorPlan, WorkerPlan

@@ -4,7 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 from training import run_folder
 from training.run_folder import LATEST, RunFolder, RunFolderError
 

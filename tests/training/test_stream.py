@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aura_model.config import Config, load_config
+from aura_model.config import Config
+from aura_model.settings import load_config
 from training import dataset, stream
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample

@@ -12,7 +12,7 @@ from torch.nn.parallel import DistributedDataParallel
 
 from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
-from aura_model.config import load_config
+from aura_model.settings import load_config
 from training.optim.learner import Learner
 from training.targets import Targets
 from training.team import Team

@@ -17,11 +17,12 @@ from ray.data import ActorPoolStrategy, Dataset, ExecutionResources
 from ray.exceptions import RayError
 
 from aura_model.clips import Clip, Clips
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.predictor import load_scorer
 from aura_model.scores import ClipScore
+from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.dataset import BLOCK_BYTES, clip_dataset
 from training.prediction.model_facts import ModelFacts, read_model_facts

@@ -10,9 +10,10 @@ import ray.data
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 from ray.exceptions import RayError
 
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
+from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.data.splits import Split
 from training.dataset import MAX_BLOCKS, path_row

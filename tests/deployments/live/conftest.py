@@ -22,8 +22,8 @@ from ray.serve.context import _get_global_client
 from ray.serve.schema import ApplicationStatus, ServeDeploySchema
 
 from aura_model.checkpoint import save_checkpoint
-from aura_model.config import load_config
 from aura_model.model import MultimodalModel
+from aura_model.settings import load_config
 
 SERVICES = pytest.StashKey[ExitStack]()
 ROOT = Path(__file__).parents[3]

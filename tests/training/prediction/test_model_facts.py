@@ -5,8 +5,9 @@ import pytest
 
 from aura_model import config as config_module
 from aura_model.checkpoint import save_checkpoint
-from aura_model.config import Config, load_config
+from aura_model.config import Config
 from aura_model.model import MultimodalModel
+from aura_model.settings import load_config
 from training.prediction.model_facts import read_model_facts
 
 

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 from aura_model.clips import ClipLoader, sample_starts
-from aura_model.config import Config, parse_config
+from aura_model.config import Config
+from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.extraction import MediaRows
 from training.rows import ClipShape, Row, error_row, rows_of, to_rows

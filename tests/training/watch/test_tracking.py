@@ -11,8 +11,9 @@ import pytest
 from tensorboardX.proto.event_pb2 import Event as Record  # type: ignore[import-untyped]
 from tensorboardX.record_writer import masked_crc32c  # type: ignore[import-untyped]
 
-from aura_model.config import TrackingConfig, load_config
+from aura_model.config import TrackingConfig
 from aura_model.errors import ConfigError
+from aura_model.settings import load_config
 from training.watch.listeners import Listener
 from training.watch.tracking import RUN_FILE, MlflowTracker, TensorBoardTracker, figures, make_trackers, parameters
 
