@@ -72,7 +72,7 @@ class MultimodalDataset(Dataset[Item]):
     >>> import torch
     >>> from pathlib import Path
     >>> from torch.utils.data import DataLoader
-    >>> from aura_model.config import load_config
+    >>> from aura_model.settings import load_config
     >>> from aura_model.dataset import MultimodalDataset, Video
     >>> from aura_model.model import MultimodalModel
     >>> config = load_config()

@@ -100,8 +100,8 @@ class _Decoded:
     seconds: float
 
 
-def load_scorer(config: Config) -> "Scorer":
-    """The model that `config.inference` names, ready to score.
+def load_scorer(config: Config, passes: int = 1) -> "Scorer":
+    """The model that `config.inference` names, ready to score in so many forward passes side by side.
 
     Raises:
         ConfigError: the device is not there, or the backbone cannot be had.
@@ -112,4 +112,4 @@ def load_scorer(config: Config) -> "Scorer":
     from aura_model.scoring import Scorer
 
     device = config.inference.device
-    return Scorer(load_for_inference(config.inference.checkpoint_file, config, device), device)
+    return Scorer(load_for_inference(config.inference.checkpoint_file, config, device), device, passes)

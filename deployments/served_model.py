@@ -18,8 +18,8 @@ def load(config: Config) -> Loaded:
         CheckpointError: the checkpoint is missing, damaged or foreign.
         ConfigError: the device is not there.
     """
-    torch.set_num_threads(config.inference.threads or max(1, available_cpus() // 2))
-    scorer = load_scorer(config)
+    torch.set_num_threads(1)
+    scorer = load_scorer(config, config.inference.threads or available_cpus())
     loaded = scorer.loaded
     scorer.score([blank_clip(loaded.config)] * loaded.config.inference.batch_clips)
     return Loaded(scorer.score, loaded.info, loaded.config, scorer.device)

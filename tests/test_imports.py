@@ -139,7 +139,9 @@ def test_the_check_for_loaded_modules_sees_them() -> None:
     assert loaded_after("import numpy", HEAVY) == ["numpy"]
 
 
-@pytest.mark.parametrize("module", ["aura_model", "aura_model.config", "aura_model.settings", "aura_model.errors", "aura_model.logging"])
+@pytest.mark.parametrize(
+    "module", ["aura_model", "aura_model.config", "aura_model.settings", "aura_model.errors", "aura_model.logging"]
+)
 def test_a_light_import_loads_nothing_heavy(module: str) -> None:
     assert loaded_after(f"import {module}", HEAVY) == []
 

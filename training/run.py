@@ -39,8 +39,8 @@ from training.watch.listeners import Listener
 
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""
-RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5"}
-"""Ray Train collects reports at the health-check interval, in seconds."""
+RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", **KEEP_MEMORY}
+"""Ray Train collects reports at the health-check interval, in seconds. A Ray that is started here hands all on."""
 
 
 CHATTERING = MappingProxyType(
@@ -160,7 +160,6 @@ def _trainer(job: Job, plan: WorkerPlan, storage: str, name: str) -> TorchTraine
                 checkpoint_score_attribute=SCORE,
                 checkpoint_score_order="max",
             ),
-            worker_runtime_env={"env_vars": dict(KEEP_MEMORY)},
         ),
     )
 

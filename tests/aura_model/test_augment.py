@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from aura_model.augment import audio, compression, video
 from aura_model.augment.clip import STEPS, augment_clip
 from aura_model.clips import Clip
-from aura_model.config import AugmentationConfig, Change, ConfigError
+from aura_model.config import AugmentationConfig, Change
+from aura_model.errors import ConfigError
 from aura_model.settings import load_config
 
 T, SIDE, S = 3, 32, 2000

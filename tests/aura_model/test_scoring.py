@@ -2,6 +2,7 @@ import math
 import pickle
 import subprocess
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -65,6 +66,30 @@ def test_a_clip_scores_the_same_in_any_company(loaded: LoadedModel, clips: list[
     scorer = Scorer(loaded, "cpu")
     for clip, score in zip(clips, scorer.score(clips), strict=True):
         assert as_numbers(scorer.score([clip])[0]) == pytest.approx(as_numbers(score), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("count", "passes", "sizes"),
+    [(0, 2, []), (1, 2, [1]), (4, 2, [2, 2]), (5, 2, [3, 2]), (7, 2, [3, 3, 1]), (7, 4, [2, 2, 2, 1]), (2, 9, [1, 1])],
+)
+def test_passes_side_by_side_share_the_clips_and_keep_their_order(
+    count: int, passes: int, sizes: list[int], loaded: LoadedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen, forward, threads = [], loaded.model.forward_full, set()
+
+    def noted(video: object, audio: object, *, video_mask: torch.Tensor, audio_mask: torch.Tensor) -> object:
+        seen.append(len(video_mask))
+        threads.add(threading.current_thread().name)
+        assert torch.is_inference_mode_enabled()
+        return forward(video, audio, video_mask=video_mask, audio_mask=audio_mask)
+
+    alone = Scorer(loaded, "cpu").score(clips[:count])
+    monkeypatch.setattr(loaded.model, "forward_full", noted)
+    found = Scorer(loaded, "cpu", passes).score(clips[:count])
+    assert sorted(seen, reverse=True) == sizes
+    assert threading.current_thread().name not in threads
+    for one, other in zip(found, alone, strict=True):
+        assert as_numbers(one) == pytest.approx(as_numbers(other), abs=1e-5)
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])])

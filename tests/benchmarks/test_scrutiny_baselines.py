@@ -3,6 +3,9 @@ import pytest
 from scrutiny.baselines import LinearProbe, metadata_probabilities, video_probability
 from scrutiny.wild_clips import matched, read_wild
 
+from aura_model.augment import pairs
+from aura_model.augment.families import FAMILIES
+from aura_model.augment.forgery import Forgery
 from aura_model.clips import Clip
 from aura_model.media import MediaInfo
 from aura_model.metrics import compute_auc
@@ -28,6 +31,16 @@ def media(width: int = 640, fps: float = 25.0, codec: str = "h264", sound: str |
 
 
 class TestLinearProbe:
+    @pytest.fixture(autouse=True)
+    def plain_forgery(self, monkeypatch):
+        """A forgery that these features can tell: the picture is darker."""
+
+        def darker(material, rng):
+            frames = (material.frames * 0.6).astype(np.uint8)
+            return Forgery.of_video("generated_picture", material, frames, np.ones(frames.shape[:3], np.float32))
+
+        monkeypatch.setattr(pairs, "FAMILIES", {**FAMILIES, "generated_picture": darker})
+
     def features(self, frames: np.ndarray) -> np.ndarray:
         """The differences of neighbours: a forgery's texture is another one."""
         bright = frames.mean(-1)
@@ -50,11 +63,11 @@ class TestLinearProbe:
 
     def test_it_tells_what_it_was_shown(self, studio, make_person):
         probe, _ = self.fitted(studio, make_person)
-        pairs = [
+        shown = [
             studio.pair(studio.open(make_person(name)), make_person(name), "generated_picture", 0)
             for name in "efghijkl"
         ]
-        odds = [probe.score([clip(pair.real.frames), clip(pair.fake.frames)]) for pair in pairs]
+        odds = [probe.score([clip(pair.real.frames), clip(pair.fake.frames)]) for pair in shown]
         assert compute_auc([0, 1] * 8, np.ravel(odds)) > 0.7
 
     def test_a_clip_without_pictures_is_undecided(self, studio, make_person):

@@ -360,8 +360,8 @@ class CountingScorer(Scorer):
         return super().score(clips)
 
 
-@pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 4)], ids=["configured", "half of the CPUs"])
-def test_a_model_is_loaded_warm_and_with_its_threads(
+@pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 8)], ids=["configured", "one for each CPU"])
+def test_a_model_is_loaded_warm_and_passes_have_a_thread_each(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, expected: int
 ) -> None:
     counts: list[int] = []
@@ -374,7 +374,8 @@ def test_a_model_is_loaded_warm_and_with_its_threads(
         model={"video": {"pretrained": False, "backbone": "test_vit"}, "fusion": {"hidden_dim": 8}},
     )
     loaded = served_model.load(config)
-    assert counts == [expected]
+    assert counts == [1]
+    assert loaded.score.__self__.passes == (1 if torch.cuda.is_available() else expected)
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
     assert loaded.score.__self__.scored == config.inference.batch_clips
     (score,) = loaded.score([blank_clip(config)])

@@ -52,7 +52,7 @@ def test_an_untrained_model_is_evaluated_and_the_report_says_what_that_is_worth(
     assert all(row["logit"] or row["error"] for row in rows)
 
     page = (tmp_path / "results" / "report.html").read_text()
-    assert page.count("<svg") == 4
+    assert page.count("<svg") == 5
     assert page.count("data:image/jpeg") == len(list((tmp_path / "results" / "worst").iterdir())) == results["wrong"]
     assert main(["--from-csv", "results/predictions.csv", "--group-by", "method"]) == 0
     assert (tmp_path / "results" / "report.html").read_text() == page
