@@ -22,9 +22,9 @@ class Scorer:
     On CUDA the network runs in bfloat16 where that is safe, elsewhere in float32. The score of a clip does not depend
     on the clips beside it.
 
-    On a CPU, with several `passes`, the clips are shared out to as many forward passes side by side. On busy cores passes
-    of one thread each (`torch.set_num_threads(1)`) are faster than one of many threads, which wait for each other in each
-    layer.
+    On a CPU, with several `passes`, the clips are shared out to as many forward passes side by side. On busy cores
+    passes of one thread each (`torch.set_num_threads(1)`) are faster than one of many threads, which wait for each
+    other in each layer.
     """
 
     def __init__(self, loaded: LoadedModel, device: str, passes: int = 1) -> None:
