@@ -1,7 +1,6 @@
 """`python training/batch_predict.py`: verdicts for many videos, on Ray Data."""
 
 import argparse
-import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,6 +13,7 @@ from rich.markup import escape
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
+from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, fail, given_overrides, whole_number
 from training.data.manifest import Sample
 from training.prediction.inputs import find_inputs
 from training.prediction.journal import Journal, JournalHeader, journal_path, open_journal
@@ -21,9 +21,6 @@ from training.prediction.model_facts import ModelFacts, read_model_facts
 from training.prediction.rows import PredictionRow, check_output, prediction_row, write_predictions
 from training.watch.video_progress import VideoProgress
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 GOES_ON = "the same command goes on from here"
 ON_THE_FLY = "dataset.preprocessing.mode=on_the_fly"
 """The videos are those of the input, never those of a store."""
@@ -46,7 +43,7 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--output", required=True, type=Path, metavar="FILE", help="out.parquet or out.jsonl")
     options.add_argument("--checkpoint", type=Path, metavar="FILE", help="inference.checkpoint")
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
-    options.add_argument("--num-workers", type=_count, metavar="N", help="actors that cut out clips")
+    options.add_argument("--num-workers", type=whole_number, metavar="N", help="actors that cut out clips")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes every GPU that the cluster has")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
     options.add_argument("--restart", action="store_true", help="begin anew, and replace the output that is there")
@@ -55,9 +52,8 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    flags = {"inference.checkpoint": arguments.checkpoint, "inference.device": arguments.device}
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
-    return [*given, *arguments.set, ON_THE_FLY]
+    keys = {"checkpoint": "inference.checkpoint", "device": "inference.device"}
+    return [*given_overrides(arguments, keys), ON_THE_FLY]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -67,11 +63,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):  # log records and libraries' prints
             return _batch_predict(arguments, console)
     except AuraError as error:
-        return _fail(EXIT_REFUSED, error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
-        return _fail(EXIT_FAILED, f"the run failed: {error}; {GOES_ON}")
+        return fail(EXIT_FAILED, f"the run failed: {error}; {GOES_ON}")
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, f"interrupted; {GOES_ON}")
+        return fail(EXIT_INTERRUPTED, f"interrupted; {GOES_ON}")
 
 
 def _batch_predict(arguments: argparse.Namespace, console: Console) -> int:
@@ -88,7 +84,7 @@ def _batch_predict(arguments: argparse.Namespace, console: Console) -> int:
         try:
             _predict_missing(samples, journal, model, arguments.num_workers, console)
         except ScoringError as error:
-            return _fail(EXIT_FAILED, f"the run failed: {error.detail}; {GOES_ON}")
+            return fail(EXIT_FAILED, f"the run failed: {error.detail}; {GOES_ON}")
         _finish(arguments.output, journal, samples, console)
     return 0
 
@@ -144,17 +140,6 @@ def _without_answer(errors: Counter[str]) -> str:
         return ""
     codes = ", ".join(f"{count} {code}" for code, count in sorted(errors.items()))
     return f", [yellow]{errors.total()} without an answer[/] ({codes})"
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _fail(status: int, said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return status
 
 
 if __name__ == "__main__":

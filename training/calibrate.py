@@ -1,7 +1,6 @@
 """`python training/calibrate.py`: fit calibration and operating points of a checkpoint to held-out samples."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -19,6 +18,15 @@ from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
 from training.calibration import CalibrationError, Fit, HeldOut, check_enough, fit
+from training.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    data_options,
+    fail,
+    given_overrides,
+    whole_number,
+)
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
 from training.evaluate import samples_of
@@ -30,9 +38,6 @@ from training.watch.video_progress import VideoProgress
 if TYPE_CHECKING:
     from aura_model.checkpoint import Checkpoint
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 SPLIT = "val"
 SCORING_ONLY = ("data_root", "manifest", "split", "num_workers")
 """Options that mean nothing where the scores are there already."""
@@ -51,16 +56,14 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the calibrated checkpoint")
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults: the recipe")
-    data = options.add_mutually_exclusive_group()
-    data.add_argument("--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/…")
-    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    data = data_options(options)
     data.add_argument(
         "--from-csv", type=Path, metavar="FILE", help="a table that training/evaluate.py wrote for this checkpoint"
     )
     options.add_argument("--split", choices=SPLITS, help=f"whose genuine videos pairs are made of; default {SPLIT}")
     options.add_argument("--bias", action="store_true", help="fit a constant beside the temperature")
     options.add_argument(
-        "--num-workers", type=_count, metavar="N", help="processes that make pairs; default: one a CPU"
+        "--num-workers", type=whole_number, metavar="N", help="processes that make pairs; default: one a CPU"
     )
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
     return options
@@ -68,13 +71,12 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    flags = {
-        "dataset.data_root": arguments.data_root,
-        "dataset.manifest": arguments.manifest,
-        "inference.checkpoint": arguments.checkpoint,
+    keys = {
+        "data_root": "dataset.data_root",
+        "manifest": "dataset.manifest",
+        "checkpoint": "inference.checkpoint",
     }
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
-    return [*(["dataset.manifest=null"] if arguments.data_root else []), *given, *arguments.set]
+    return given_overrides(arguments, keys)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -84,13 +86,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):  # log records and libraries' prints
             fitted = _calibrate(arguments)
     except CalibrationError as error:
-        return _fail(EXIT_FAILED if error.code == "scoring_failed" else EXIT_REFUSED, error.detail)
+        return fail(EXIT_FAILED if error.code == "scoring_failed" else EXIT_REFUSED, error.detail)
     except AuraError as error:
-        return _fail(EXIT_REFUSED, error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
-        return _fail(EXIT_FAILED, f"the calibration failed: {error}")
+        return fail(EXIT_FAILED, f"the calibration failed: {error}")
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, "interrupted")
+        return fail(EXIT_INTERRUPTED, "interrupted")
     _tell(console, fitted, arguments.output)
     return 0
 
@@ -199,17 +201,6 @@ def points_table(fitted: Fit) -> Table:
         accused = (f"{100 * point.false_positive_rate:.1f}", f"{least:.1f}-{most:.1f}")
         table.add_row(point.name, *bounds, *accused, *(f"{100 * rate:.1f}" for rate in rates))
     return table
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _fail(status: int, said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return status
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """`python training/evaluate.py`: how good a checkpoint is on a split, as figures, a table of scores and a report."""
 
 import argparse
-import json
 import os
 import shlex
 import sys
@@ -22,6 +21,15 @@ from aura_model.errors import AuraError, ConfigError
 from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
+from training.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    data_options,
+    fail,
+    given_overrides,
+    whole_number,
+)
 from training.data.errors import DatasetError
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
@@ -44,9 +52,6 @@ from training.watch.video_progress import VideoProgress
 if TYPE_CHECKING:
     from training.prediction.model_facts import ModelFacts
 
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 TABLE = "predictions.csv"
 SCORING_ONLY = ("data_root", "manifest", "split", "save_csv", "num_workers", "device")
 """Options that mean nothing where the scores are there already."""
@@ -66,11 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--from-csv", type=Path, metavar="FILE", help="a table of scores: make results and report again, without Ray"
     )
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
-    data = options.add_mutually_exclusive_group()
-    data.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
-    )
-    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
+    data_options(options)
     options.add_argument("--split", choices=SPLITS, help="which videos; default test")
     options.add_argument(
         "--aggregation", choices=get_args(Aggregation), default="mean", help="how the clips of a face make its score"
@@ -80,7 +81,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--output", type=Path, default=Path("results"), metavar="DIR", help="default results")
     options.add_argument("--save-csv", type=Path, metavar="FILE", help=f"the table of scores; default DIR/{TABLE}")
-    options.add_argument("--num-workers", type=_count, metavar="N", help="actors that cut out clips")
+    options.add_argument("--num-workers", type=whole_number, metavar="N", help="actors that cut out clips")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes every GPU that the cluster has")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
     return options
@@ -88,14 +89,13 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    flags = {
-        "dataset.data_root": arguments.data_root,
-        "dataset.manifest": arguments.manifest,
-        "inference.checkpoint": arguments.checkpoint,
-        "inference.device": arguments.device,
+    keys = {
+        "data_root": "dataset.data_root",
+        "manifest": "dataset.manifest",
+        "checkpoint": "inference.checkpoint",
+        "device": "inference.device",
     }
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
-    return [*(["dataset.manifest=null"] if arguments.data_root else []), *given, *arguments.set]
+    return given_overrides(arguments, keys)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -105,11 +105,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):  # log records and libraries' prints
             return (_again if arguments.from_csv else _evaluate)(arguments, console)
     except AuraError as error:
-        return _fail(EXIT_REFUSED, error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
-        return _fail(EXIT_FAILED, f"the evaluation failed: {error}")
+        return fail(EXIT_FAILED, f"the evaluation failed: {error}")
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, "interrupted")
+        return fail(EXIT_INTERRUPTED, "interrupted")
 
 
 def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
@@ -157,7 +157,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     try:
         videos = _score(samples, model, arguments, pictures, console)
     except ScoringError as error:
-        return _fail(EXIT_FAILED, f"the evaluation failed: {error.detail}")
+        return fail(EXIT_FAILED, f"the evaluation failed: {error.detail}")
     write_scores(table, videos)
     pictures.save(arguments.output / FOLDER)
     provenance = provenance_of_run(checkpoint, config, split, table)
@@ -268,18 +268,7 @@ def _status(evaluation: Evaluation, config: Config, output: Path) -> int:
     if scored and unusable <= config.dataset.max_skipped * (scored + unusable):
         return 0
     total = counted(scored + unusable, "video")
-    return _fail(EXIT_FAILED, f"{unusable} of {total} could not be scored: see {output / SKIPPED}")
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
-    return int(text)
-
-
-def _fail(status: int, said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return status
+    return fail(EXIT_FAILED, f"{unusable} of {total} could not be scored: see {output / SKIPPED}")
 
 
 if __name__ == "__main__":

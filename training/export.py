@@ -9,8 +9,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from aura_model.errors import CheckpointError
-
-EXIT_REFUSED = 2
+from training.command_line import EXIT_REFUSED, fail
 
 
 def parser() -> argparse.ArgumentParser:
@@ -38,19 +37,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         boxed = box(arguments.checkpoint, arguments.output, half=arguments.half, frames=arguments.frames)
     except CheckpointError as error:
-        return _refuse(error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
-        return _refuse(f"cannot write {arguments.output}: {error.strerror}")
+        return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")
     console = Console(highlight=False, soft_wrap=True)
     console.print(f"{escape(str(arguments.output))}: {boxed.bytes:,} bytes, SHA-256 {boxed.sha256}")
     if arguments.half:
         console.print(f"the largest change of a weight is {boxed.rounded:.1e} of the largest one of its tensor")
     return 0
-
-
-def _refuse(said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return EXIT_REFUSED
 
 
 if __name__ == "__main__":

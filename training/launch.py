@@ -1,7 +1,6 @@
 """`python training/launch.py`: train the detector on Ray."""
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Sequence
@@ -16,6 +15,15 @@ from aura_model.config import Config, Device
 from aura_model.errors import AuraError, ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
+from training.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    auto_split_option,
+    data_options,
+    fail,
+    given_overrides,
+)
 from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
@@ -23,10 +31,6 @@ from training.data.manifest import Sample, check_samples, read_samples, warnings
 from training.loose import loose
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder
-
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 
 DEBUG_OVERRIDES = (
     "training.epochs=1",
@@ -45,18 +49,8 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 trained, 1 the run failed, 2 refused before any work, 130 interrupted.",
     )
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
-    data = options.add_mutually_exclusive_group()
-    data.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
-    )
-    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
-    options.add_argument(
-        "--auto-split",
-        nargs="?",
-        const="0.8,0.1,0.1",
-        metavar="TRAIN,VAL,TEST",
-        help="split by a hash of the identity; shares, 0.8,0.1,0.1 where none are given",
-    )
+    data_options(options)
+    auto_split_option(options)
     options.add_argument("--num-workers", type=int, metavar="N", help="Ray Train workers")
     options.add_argument("--epochs", type=int, metavar="N")
     options.add_argument("--batch-size", type=int, metavar="N", help="clips per worker and forward pass")
@@ -79,18 +73,15 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    flags = {
-        "dataset.data_root": arguments.data_root,
-        "dataset.manifest": arguments.manifest,
-        "training.num_workers": arguments.num_workers,
-        "training.epochs": arguments.epochs,
-        "training.batch_size": arguments.batch_size,
-        "training.device": arguments.device,
+    keys = {
+        "data_root": "dataset.data_root",
+        "manifest": "dataset.manifest",
+        "num_workers": "training.num_workers",
+        "epochs": "training.epochs",
+        "batch_size": "training.batch_size",
+        "device": "training.device",
     }
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
-    folder_only = ["dataset.manifest=null"] if arguments.data_root else []
-    split = [f"dataset.auto_split=[{arguments.auto_split}]"] if arguments.auto_split else []
-    return [*(DEBUG_OVERRIDES if arguments.debug else ()), *folder_only, *given, *split, *arguments.set]
+    return [*(DEBUG_OVERRIDES if arguments.debug else ()), *given_overrides(arguments, keys)]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -100,9 +91,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr), TemporaryDirectory(prefix="aura-") as scratch:  # log records and prints
             return _launch(arguments, Path(scratch), console)
     except AuraError as error:
-        return _fail(EXIT_REFUSED, error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, "interrupted")
+        return fail(EXIT_INTERRUPTED, "interrupted")
 
 
 def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
@@ -129,7 +120,7 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
                     config, samples, plan, storage=storage, name=folder.name, target=target, listeners=listeners
                 )
         except TrainingError as error:
-            return _fail(EXIT_FAILED, f"training failed: {error.detail}")
+            return fail(EXIT_FAILED, f"training failed: {error.detail}")
     path = outcome.checkpoint
     console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={escape(str(path.resolve()))}")
     return 0
@@ -181,11 +172,6 @@ def _own_resources(device: Device) -> dict[str, float]:
     import torch
 
     return cpus | {"GPU": float(torch.cuda.device_count())}
-
-
-def _fail(status: int, said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return status
 
 
 def _debug_set(config: Config, given: bool, scratch: Path, console: Console) -> list[Sample]:

@@ -1,7 +1,6 @@
 """`python training/preextract.py`: extract the clips of a data set once, into a store that training reads."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from contextlib import redirect_stdout
@@ -14,6 +13,15 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
+from training.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    auto_split_option,
+    data_options,
+    fail,
+    given_overrides,
+)
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
 from training.loose import loose
@@ -22,10 +30,6 @@ from training.store.files import StoreFiles
 from training.store.index import StoredVideo, read_places
 from training.store.settings import store_settings
 from training.store.work import Work, plan_work
-
-EXIT_FAILED = 1
-EXIT_REFUSED = 2
-EXIT_INTERRUPTED = 130
 
 
 def parser() -> argparse.ArgumentParser:
@@ -37,18 +41,8 @@ def parser() -> argparse.ArgumentParser:
         "before any work, 130 interrupted.",
     )
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
-    data = options.add_mutually_exclusive_group()
-    data.add_argument(
-        "--data-root", type=Path, metavar="DIR", help="folder {train,val,test}/VIDEO/{video.mp4,meta.json}"
-    )
-    data.add_argument("--manifest", type=Path, metavar="FILE", help="CSV or JSON: video_id,label,split,path")
-    options.add_argument(
-        "--auto-split",
-        nargs="?",
-        const="0.8,0.1,0.1",
-        metavar="TRAIN,VAL,TEST",
-        help="split by a hash of the identity; shares, 0.8,0.1,0.1 where none are given",
-    )
+    data_options(options)
+    auto_split_option(options)
     options.add_argument("--store", metavar="DIR|URI", help="where the clips go")
     options.add_argument("--num-workers", type=int, metavar="N", help="extraction actors; one per CPU by default")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
@@ -57,15 +51,12 @@ def parser() -> argparse.ArgumentParser:
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    flags = {
-        "dataset.data_root": arguments.data_root,
-        "dataset.manifest": arguments.manifest,
-        "dataset.preprocessing.store": arguments.store,
+    keys = {
+        "data_root": "dataset.data_root",
+        "manifest": "dataset.manifest",
+        "store": "dataset.preprocessing.store",
     }
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in flags.items() if value is not None]
-    folder_only = ["dataset.manifest=null"] if arguments.data_root else []
-    split = [f"dataset.auto_split=[{arguments.auto_split}]"] if arguments.auto_split else []
-    return [*folder_only, *given, *split, *arguments.set]
+    return given_overrides(arguments, keys)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -75,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         with redirect_stdout(sys.stderr):  # log records and prints
             return _preextract(arguments, console)
     except AuraError as error:
-        return _fail(EXIT_REFUSED, error.detail)
+        return fail(EXIT_REFUSED, error.detail)
     except KeyboardInterrupt:
-        return _fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
+        return fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
 
 
 def _preextract(arguments: argparse.Namespace, console: Console) -> int:
@@ -125,7 +116,7 @@ def _extract(config: Config, files: StoreFiles, work: Work, actors: int | None, 
                 for report in extract(config, files.location, work.groups, plan):
                     progress.advance(failed=bool(report["code"]))
         except ExtractionError as error:
-            _fail(EXIT_FAILED, f"extraction failed: {error.detail}; run it again to go on")
+            fail(EXIT_FAILED, f"extraction failed: {error.detail}; run it again to go on")
             return False
     return True
 
@@ -142,12 +133,7 @@ def _conclude(
     for line in skip_summary(videos):
         console.print(f"  [yellow]{escape(line)}[/]")
     problems = [*too_many_skipped(videos, most), *same_media(stored)]
-    return _fail(EXIT_FAILED, "\n".join(problems)) if problems else 0
-
-
-def _fail(status: int, said: str) -> int:
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
-    return status
+    return fail(EXIT_FAILED, "\n".join(problems)) if problems else 0
 
 
 if __name__ == "__main__":

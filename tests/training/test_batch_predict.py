@@ -14,7 +14,8 @@ from aura_model.config import Config
 from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training import batch_predict, run
-from training.batch_predict import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
+from training.batch_predict import main, overrides_of, parser
+from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from training.data.manifest import Sample
 from training.plan import PlanError
 from training.prediction import scoring

@@ -16,8 +16,9 @@ from aura_model.config import Config
 from aura_model.model import MultimodalModel, load_for_inference
 from tests.operating_points import make_points
 from training import calibrate, pair_scores
-from training.calibrate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
+from training.calibrate import main, overrides_of, parser
 from training.calibration import CalibrationError, HeldOut, fit, sigmoid
+from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from training.data.manifest import Sample
 from training.evaluation.evaluation import evaluate
 from training.evaluation.provenance import CheckpointFacts, Provenance, digest_of

@@ -20,9 +20,10 @@ from aura_model.model import MultimodalModel
 from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training import evaluate
+from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from training.data.errors import DatasetError
 from training.data.manifest import Sample
-from training.evaluate import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser, samples_of
+from training.evaluate import main, overrides_of, parser, samples_of
 from training.evaluation.thumbnails import JPEG_MAGIC
 from training.plan import PlanError
 from training.prediction.scoring import ScoredClip, ScoredVideo, ScoringError

@@ -7,7 +7,8 @@ from aura_model import boxed
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel
-from training.export import EXIT_REFUSED, main
+from training.command_line import EXIT_REFUSED
+from training.export import main
 
 
 @pytest.fixture(scope="module")

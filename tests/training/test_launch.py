@@ -11,7 +11,8 @@ import pytest
 
 from aura_model.settings import load_config
 from training import launch
-from training.launch import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, main, overrides_of, parser
+from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
+from training.launch import main, overrides_of, parser
 from training.plan import plan_workers
 from training.tally import TrainingError
 
