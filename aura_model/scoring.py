@@ -33,7 +33,7 @@ class Scorer:
         self.model = loaded.model.to(self.device)
         self.passes = passes if self.device == "cpu" else 1
         """Forward passes side by side."""
-        self._pool = ThreadPoolExecutor(self.passes, thread_name_prefix="pass")
+        self._map = map if self.passes == 1 else ThreadPoolExecutor(self.passes, thread_name_prefix="pass").map
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
         """One score a clip, in order.
@@ -44,8 +44,7 @@ class Scorer:
         most = self.loaded.config.inference.batch_clips
         size = max(1, min(most, ceil(len(clips) / self.passes)))
         parts = [clips[start : start + size] for start in range(0, len(clips), size)]
-        scored = map(self._score, parts) if self.passes == 1 else self._pool.map(self._score, parts)
-        return [score for part in scored for score in part]
+        return [score for part in self._map(self._score, parts) for score in part]
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:

@@ -26,9 +26,9 @@ from aura_model.config import Config
 from aura_model.dataset import Item, MultimodalDataset, Video
 from training.batches import Part, prepare, worker_parts
 from training.data.manifest import Sample
-from training.dataset import path_row
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan
 from training.preextract import main as preextract
+from training.rows import path_row
 from training.store.clip_store import ClipStore
 from training.stream import Course, clip_stream
 

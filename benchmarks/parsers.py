@@ -24,7 +24,6 @@ from seeds import (
     URLS,
     WAV,
     checkpoints,
-    path_row,
     pickles,
     pictures,
     stored,
@@ -48,6 +47,7 @@ from training.data.manifest import read_folder, read_manifest
 from training.data.sound_file import read_sound
 from training.evaluation.score_table import read_scores
 from training.prediction.inputs import find_inputs
+from training.rows import path_row
 from training.store.clip_store import ClipStore
 
 MAX_BYTES = 1 << 20

@@ -18,7 +18,7 @@ from aura_model.media import MediaInfo
 from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.evaluation.score_table import ClipLine, VideoLines, write_scores
-from training.rows import EVALUATION, ClipShape, error_row, rows_of
+from training.rows import ClipShape, error_row, path_row, rows_of
 from training.store.files import StoreFiles
 from training.store.writer import write_videos
 
@@ -51,12 +51,6 @@ def stored(data: bytes, name: str) -> Iterator[Path]:
         path.parent.mkdir(exist_ok=True, parents=True)
         path.write_bytes(data)
         yield path
-
-
-def path_row(sample: Sample) -> dict[str, object]:
-    """A video as a pass over the data asks for it."""
-    place = {"video_id": sample.video_id, "path": sample.path, "label": sample.label, "split": sample.split}
-    return place | {"epoch": EVALUATION, "slot": 0}
 
 
 def written(name: str, write: Callable[[Path], object]) -> list[bytes]:

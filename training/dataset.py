@@ -10,9 +10,9 @@ from aura_model.config import Config
 from aura_model.logging import setup_logging
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
-from training.extraction import RowSource, clip_source
+from training.extraction import clip_source
 from training.plan import ExtractorPlan
-from training.rows import EVALUATION, Columns, Row, to_columns, to_rows
+from training.rows import Columns, RowSource, path_row, to_columns, to_rows
 
 MAX_BLOCKS = 4096
 """One path row is one block up to this many; above it, blocks hold several rows each."""
@@ -41,12 +41,6 @@ class ClipExtractor:
         for source in to_rows(batch):
             for row in self.rows(source):
                 yield to_columns(row)
-
-
-def path_row(sample: Sample, slot: int, epoch: int = EVALUATION) -> Row:
-    """What extraction takes: which file, and how its clips are drawn (see `training.rows.Row`)."""
-    facts = {"video_id": sample.video_id, "path": sample.path, "label": sample.label, "split": sample.split}
-    return facts | {"epoch": epoch, "slot": slot}
 
 
 def clip_dataset(samples: Sequence[Sample], config: Config, extractors: ExtractorPlan) -> Dataset:

@@ -12,11 +12,8 @@ from aura_model.seeds import derive_seed
 from training.data.media_source import open_media_source
 from training.loose import loose
 from training.pairs import PairSource
-from training.rows import EVALUATION, ClipShape, Row, error_row, rows_of
+from training.rows import EVALUATION, ClipShape, Row, RowSource, error_row, rows_of
 from training.store.clip_store import ClipStore
-
-RowSource = Callable[[Mapping[str, Any]], list[Row]]
-"""A path row to the rows of its clips, or to one row with `error` set."""
 
 
 class ClipSource(Protocol):

@@ -22,8 +22,8 @@ from aura_model.scores import ClipScore
 from aura_model.settings import parse_config
 from training.calibration import CalibrationError
 from training.data.manifest import Sample
-from training.extraction import RowSource, training_source
-from training.rows import EVALUATION, Row, clip_from_row
+from training.extraction import training_source
+from training.rows import Row, RowSource, clip_from_row, path_row
 
 NICE = 10
 Score = Callable[[Sequence[Clip]], Sequence[ClipScore]]
@@ -79,7 +79,7 @@ def score_pairs(samples: Sequence[Sample], config: Config, processes: int) -> It
 
 def scores_of(sample: Sample, rows: RowSource, score: Score) -> ScoredPairs:
     """The scores of one sample's pairs, whose rows come from `rows`."""
-    made = rows(_path_row(sample))
+    made = rows(path_row(sample))
     if made[0]["error"]:
         return ScoredPairs(sample, (), str(made[0]["error"]))
     scores = score([clip_from_row(row) for row in made])
@@ -88,12 +88,6 @@ def scores_of(sample: Sample, rows: RowSource, score: Score) -> ScoredPairs:
 
 def _pair_score(row: Row, score: ClipScore) -> PairScore:
     return PairScore(str(row["video_id"]), str(row["variant"]), int(row["label"]), score.fake)
-
-
-def _path_row(sample: Sample) -> Row:
-    """As evaluation has it."""
-    named = {name: getattr(sample, name) for name in ("video_id", "path", "label", "split")}
-    return named | {"epoch": EVALUATION, "slot": 0}
 
 
 def _score_in_child(config: str, threads: int, sample: Sample) -> ScoredPairs:

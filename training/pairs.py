@@ -1,6 +1,6 @@
 """Pairs of a genuine clip and its forgery, made of genuine media: pictures are made to move first."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -16,7 +16,7 @@ from aura_model.config import Config
 from aura_model.faces import square_crop
 from aura_model.media import MediaInfo
 from aura_model.seeds import derive_seed
-from training.rows import EVALUATION, PLACES, ClipShape, Row, clip_from_row, error_row
+from training.rows import EVALUATION, PLACES, ClipShape, Row, RowSource, clip_from_row, error_row
 
 STILLS = frozenset({"jpeg", "png", "webp"})
 """Containers of one picture, which shows no motion of its own."""
@@ -49,16 +49,16 @@ class Draw:
 class PairSource:
     """Makes pairs of the rows of loose crops; a function of (seed, epoch, video) alone."""
 
-    def __init__(self, config: Config, loose_rows: Callable[[Mapping[str, Any]], list[Row]]) -> None:
+    def __init__(self, config: Config, loose_rows: RowSource) -> None:
         """Take loose crops from `loose_rows`, which must cut them out as `loose(config)` says."""
-        self._config, self._rows = config, loose_rows
+        self._config, self.loose_rows = config, loose_rows
         self._shape = ClipShape.of(config)
         self._rate = config.dataset.video.frame_rate
         self._settings = RenderSettings(size=config.dataset.face.size)
 
     def __call__(self, path_row: Mapping[str, Any]) -> list[Row]:
         """Two rows for each pair of a video, the genuine clip first; or its error row."""
-        rows = self._rows(path_row)
+        rows = self.loose_rows(path_row)
         if rows[0]["error"]:
             return [error_row(rows[0]["error"], rows[0]["detail"], path_row, self._shape)]
         pairs = list(self.pairs_of(rows, path_row, self._draw(path_row)))
@@ -66,37 +66,37 @@ class PairSource:
             return [error_row(NO_FACE, "the video shows no face that could be forged", path_row, self._shape)]
         return [row for pair in pairs for row in self._pair_rows(pair, path_row, rows[0]["media"])]
 
-    def pairs(self, path_row: Mapping[str, Any], draw: Draw, donors: Sequence[Material] = ()) -> list[Pair]:
-        """The pairs of one video; none where it cannot be used or shows no face.
+    def pairs_of(
+        self, rows: Sequence[Row], path_row: Mapping[str, Any], draw: Draw, donors: Sequence[Material] = ()
+    ) -> Iterator[Pair]:
+        """The pairs made of one video's loose crops; none where they show no face.
 
         Args:
+            rows: the loose crops.
             path_row: which video, and in which pass.
             draw: how many, of which families.
             donors: other people's faces, for the families that need one.
         """
-        rows = self._rows(path_row)
-        return [] if rows[0]["error"] else list(self.pairs_of(rows, path_row, draw, donors))
-
-    def pairs_of(
-        self, rows: Sequence[Row], path_row: Mapping[str, Any], draw: Draw, donors: Sequence[Material] = ()
-    ) -> Iterator[Pair]:
-        """The pairs made of the rows of one video's loose crops."""
-        clips = [(clip_from_row(row), _media(row)) for row in rows if row["has_video"]]
+        seen = [row for row in rows if row["has_video"]]
         rng = np.random.default_rng(derive_seed(self._config.seed, int(path_row["epoch"]), str(path_row["video_id"])))
         names, weights = zip(*sorted(draw.families.items()), strict=True)
         shares = np.asarray(weights) / sum(weights)
-        for index in range(draw.count if clips else 0):
+        for index in range(draw.count if seen else 0):
             picking, moving, making = rng.spawn(3)
-            clip, media = clips[int(picking.integers(len(clips)))]
+            row = seen[int(picking.integers(len(seen)))]
             family = str(picking.choice(names, p=shares))
-            material = material_of(self._inside(clip, media), rng=moving, rate=self._rate if is_still(media) else None)
+            material = self.material(row, moving)
             if family in HELD_OUT:
                 material = replace(material, donor=donors[int(picking.integers(len(donors)))])
             real, fake = render_pair(material, family, making, self._settings)
             yield Pair(str(path_row["video_id"]), index, family, real, fake)
 
-    def _inside(self, clip: Clip, media: MediaInfo) -> Material:
-        return inside(clip, self._config.dataset.pseudo_fakes.margin, media.width or 0, media.height or 0)
+    def material(self, row: Row, rng: np.random.Generator) -> Material:
+        """What is forged of a loose crop with a face: its frames, or its picture made to move."""
+        media = MediaInfo.model_validate_json(row["media"])
+        margin = self._config.dataset.pseudo_fakes.margin
+        footage = inside(clip_from_row(row), margin, media.width or 0, media.height or 0)
+        return material_of(footage, self._rate if is_still(media) else None, rng)
 
     def _draw(self, path_row: Mapping[str, Any]) -> Draw:
         settings = self._config.dataset.pseudo_fakes
@@ -156,10 +156,6 @@ def inside(clip: Clip, margin: float, width: int, height: int) -> Material:
 def is_still(media: MediaInfo) -> bool:
     """Whether this is a single picture."""
     return media.container in STILLS
-
-
-def _media(row: Row) -> MediaInfo:
-    return MediaInfo.model_validate_json(row["media"])
 
 
 def _small(mask: Any) -> Any:

@@ -1,6 +1,6 @@
 """Clips as rows of one fixed shape, which is what Ray Data carries, and back again without loss."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy.typing as npt
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.media import MediaInfo
+from training.data.manifest import Sample
 
 Row = dict[str, Any]
 """One clip. Numbers and strings are scalars, the rest are arrays:
@@ -23,6 +24,9 @@ codes), error and detail. A video without a usable clip is one row with `error` 
 variant, has_places and places uint8 [T, PLACES, PLACES] are of the clips that were made of a video (see
 `training.pairs`): which one it is, and how much of each place was forged, 0..255. Without them they are "", False, 0.
 """
+
+RowSource = Callable[[Mapping[str, Any]], list[Row]]
+"""A path row (see `path_row`) to the rows of its clips, or to one row with `error` set."""
 
 Columns = dict[str, npt.NDArray[Any]]
 """A batch of rows in numpy format: each array has a leading dimension, one entry for each row."""
@@ -52,6 +56,12 @@ class ClipShape:
         video = config.dataset.video
         samples = round(video.clip_seconds * config.model.audio.sample_rate)
         return cls(video.temporal_window, config.dataset.face.size, samples)
+
+
+def path_row(sample: Sample, slot: int = 0, epoch: int = EVALUATION) -> Row:
+    """What a source of rows takes: which file, and how its clips are drawn (see `Row`)."""
+    facts = {"video_id": sample.video_id, "path": sample.path, "label": sample.label, "split": sample.split}
+    return facts | {"epoch": epoch, "slot": slot}
 
 
 def rows_of(clips: Clips, source: Mapping[str, Any], shape: ClipShape) -> list[Row]:

@@ -20,10 +20,10 @@ from aura_model.config import Config
 from aura_model.seeds import derive_seed
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
-from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted, path_row
-from training.extraction import RowSource, training_source
+from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted
+from training.extraction import training_source
 from training.plan import ExtractorPlan
-from training.rows import ClipShape, Columns, Row, error_row, to_columns
+from training.rows import ClipShape, Columns, Row, RowSource, error_row, path_row, to_columns
 
 BALANCE = 0
 """The `turn` of rows that belong to no epoch, see `balances`."""

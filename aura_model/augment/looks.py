@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from aura_model.augment.compression import jpeg
 from aura_model.augment.face_model import Floats
-from aura_model.augment.video import LUMA
+from aura_model.augment.video import LUMA, unsharp
 
 Texture = Callable[[Floats], Floats]
 
@@ -25,8 +25,6 @@ UP_KERNELS = (
     cv2.INTER_LANCZOS4,
 )
 DOWN_KERNELS = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
-
-
 DETAIL = 2.0
 """What is finer than a Gaussian of this deviation in pixels is detail."""
 
@@ -215,12 +213,7 @@ def _draw_blur(rng: np.random.Generator) -> Texture:
 def _draw_sharpen(rng: np.random.Generator) -> Texture:
     """Unsharp masking."""
     amount, deviation = rng.uniform(0.2, 0.9), rng.uniform(0.7, 2.0)
-
-    def change(picture: Floats) -> Floats:
-        soft = cv2.GaussianBlur(picture, (0, 0), deviation)
-        return np.asarray(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), dtype=np.float32)
-
-    return change
+    return lambda picture: unsharp(picture, amount, deviation)
 
 
 def _draw_smooth(rng: np.random.Generator) -> Texture:

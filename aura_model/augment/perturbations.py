@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
+from aura_model.augment.blending import rounded
 from aura_model.augment.codec import Encoding, transcode
 from aura_model.augment.video import Frames, each
 
@@ -57,14 +58,14 @@ def saturation(frames: Frames, factor: float, rng: np.random.Generator) -> Frame
     def change(frame: Frames) -> npt.NDArray[np.generic]:
         planes = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb), np.float32)
         planes[..., 1:] = 128 + (planes[..., 1:] - 128) * factor
-        return cv2.cvtColor(_bytes(planes), cv2.COLOR_YCrCb2RGB)
+        return cv2.cvtColor(rounded(planes), cv2.COLOR_YCrCb2RGB)
 
     return each(frames, change)
 
 
 def contrast(frames: Frames, factor: float, rng: np.random.Generator) -> Frames:  # noqa: ARG001 - nothing is drawn
     """Scale every value by `factor`, as the benchmark does: the picture becomes darker and flatter."""
-    return _bytes(frames.astype(np.float32) * np.float32(factor))
+    return rounded(frames.astype(np.float32) * np.float32(factor))
 
 
 def blocks(frames: Frames, count: float, rng: np.random.Generator) -> Frames:
@@ -84,7 +85,7 @@ def noise(frames: Frames, variance: float, rng: np.random.Generator) -> Frames:
     def change(frame: Frames) -> npt.NDArray[np.generic]:
         planes = np.asarray(cv2.cvtColor(frame, cv2.COLOR_RGB2YCrCb), np.float32)
         noisy = planes + 255 * sqrt(variance) * rng.standard_normal(planes.shape, np.float32)
-        return cv2.cvtColor(_bytes(noisy), cv2.COLOR_YCrCb2RGB)
+        return cv2.cvtColor(rounded(noisy), cv2.COLOR_YCrCb2RGB)
 
     return each(frames, change)
 
@@ -117,10 +118,6 @@ def compression(frames: Frames, crf: float, rng: np.random.Generator) -> Frames:
         preset="medium",
     )
     return transcode(frames, encoding)
-
-
-def _bytes(values: npt.NDArray[np.float32]) -> Frames:
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)
 
 
 PERTURBATIONS: Mapping[str, Perturbation] = MappingProxyType(

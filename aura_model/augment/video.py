@@ -5,6 +5,7 @@ No function writes to its input, which may be read-only. Values are rounded and 
 
 from collections.abc import Callable
 from statistics import NormalDist
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -12,6 +13,8 @@ import numpy.typing as npt
 
 Frames = npt.NDArray[np.uint8]
 Landmarks = npt.NDArray[np.float32]
+
+Number = TypeVar("Number", np.uint8, np.float32)
 
 MIRRORED_LANDMARKS = (1, 0, 2, 4, 3)
 """Where left eye, right eye, nose, left and right mouth corner go in a mirror."""
@@ -69,9 +72,13 @@ def sharpen(frames: Frames, amount: float) -> Frames:
     """Unsharp masking of `[T, H, W, 3]` by this amount; 0 changes nothing."""
     if amount <= 0:
         return frames
-    return each(
-        frames, lambda frame: cv2.addWeighted(frame, 1 + amount, cv2.GaussianBlur(frame, (0, 0), 1.0), -amount, 0)
-    )
+    return each(frames, lambda frame: unsharp(frame, amount, 1.0))
+
+
+def unsharp(picture: npt.NDArray[Number], amount: float, deviation: float) -> npt.NDArray[Number]:
+    """Add `amount` times what a Gaussian of `deviation` pixels takes away, in the picture's own kind of numbers."""
+    soft = cv2.GaussianBlur(picture, (0, 0), deviation)
+    return np.asarray(cv2.addWeighted(picture, 1 + amount, soft, -amount, 0), dtype=picture.dtype)
 
 
 def add_noise(frames: Frames, deviation: float, rng: np.random.Generator) -> Frames:

@@ -1,8 +1,7 @@
 """Pairs of unseen people: any family on any person, with a fitting donor where the family needs one."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
@@ -11,14 +10,11 @@ from aura_model.augment.families import HELD_OUT
 from aura_model.augment.forgery import Material
 from aura_model.config import Config
 from aura_model.errors import ConfigError
-from aura_model.media import MediaInfo
 from aura_model.seeds import derive_seed
 from training.data.manifest import Sample
-from training.pairs import Draw, Pair, PairSource, inside, is_still, material_of
-from training.rows import EVALUATION, Row, clip_from_row
+from training.pairs import Draw, Pair, PairSource
+from training.rows import EVALUATION, Row, RowSource, path_row
 
-PathRow = dict[str, Any]
-RowSource = Callable[[Mapping[str, Any]], list[Row]]
 NEAREST = 3
 """Donors among which one is drawn: those whose pose fits best."""
 
@@ -34,12 +30,12 @@ class Studio:
         """
         if not config.dataset.pseudo_fakes.enabled:
             raise ConfigError("dataset.pseudo_fakes.enabled is false: pass the recipe that the model was trained by")
-        self._config, self._rows, self._people = config, loose_rows, donors
+        self._seed, self._people = config.seed, donors
         self._pairs = PairSource(config, loose_rows)
 
     def open(self, sample: Sample) -> list[Row]:
         """The loose crops of a person; none where no face can be had."""
-        return [row for row in self._rows(path_row(sample)) if not row["error"] and row["has_video"]]
+        return [row for row in self._pairs.loose_rows(path_row(sample)) if not row["error"] and row["has_video"]]
 
     def pair(self, rows: Sequence[Row], sample: Sample, family: str, draw: int) -> Pair | None:
         """One pair of a person's crops; None without crops, or for want of a donor.
@@ -62,10 +58,8 @@ class Studio:
         return [(person_of(person), self._material(rows[0])) for person, rows in opened if rows]
 
     def _material(self, row: Row) -> Material:
-        rng = np.random.default_rng(derive_seed(self._config.seed, EVALUATION, str(row["video_id"])))
-        media, dataset = MediaInfo.model_validate_json(row["media"]), self._config.dataset
-        footage = inside(clip_from_row(row), dataset.pseudo_fakes.margin, media.width or 0, media.height or 0)
-        return material_of(footage, dataset.video.frame_rate if is_still(media) else None, rng)
+        rng = np.random.default_rng(derive_seed(self._seed, EVALUATION, str(row["video_id"])))
+        return self._pairs.material(row, rng)
 
     def _fitting(self, rows: Sequence[Row], sample: Sample) -> list[Material]:
         others = [material for person, material in self._donors if person != person_of(sample)]
@@ -73,18 +67,6 @@ class Studio:
             return []
         order = nearest_donors(rows[0]["landmarks"][0], np.stack([one.landmarks[0] for one in others]))
         return [others[place] for place in order[:NEAREST]]
-
-
-def path_row(sample: Sample) -> PathRow:
-    """A sample as the row that sources of clips take, for evaluation."""
-    return {
-        "video_id": sample.video_id,
-        "path": sample.path,
-        "label": sample.label,
-        "split": sample.split,
-        "epoch": EVALUATION,
-        "slot": 0,
-    }
 
 
 def person_of(sample: Sample) -> str:

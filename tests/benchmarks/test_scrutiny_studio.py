@@ -1,11 +1,11 @@
 import numpy as np
 import pytest
-from scrutiny.studio import Studio, path_row, person_of
+from scrutiny.studio import Studio, person_of
 
 from aura_model.augment.families import HELD_OUT
 from aura_model.errors import ConfigError
 from aura_model.settings import load_config
-from training.rows import EVALUATION
+from training.rows import EVALUATION, path_row
 
 
 def pair_of(studio, person, family="self_blend", draw=1):

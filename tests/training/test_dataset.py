@@ -12,9 +12,9 @@ from aura_model.config import Config
 from training import dataset
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
-from training.dataset import ClipExtractor, configure_ray_data, path_row
+from training.dataset import ClipExtractor, configure_ray_data
 from training.plan import ExtractorPlan
-from training.rows import EVALUATION, Row, to_rows
+from training.rows import EVALUATION, Row, path_row, to_rows
 
 
 def test_a_path_row_says_which_file_and_how_it_is_drawn(make_sample: Callable[..., Sample]) -> None:

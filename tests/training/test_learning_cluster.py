@@ -27,8 +27,7 @@ from aura_model.settings import load_config
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.data.splits import Split
-from training.dataset import path_row
-from training.rows import clip_from_row
+from training.rows import clip_from_row, path_row
 from training.run import cluster_plan, ray_cluster, run_training
 from training.store.clip_store import ClipStore
 

@@ -143,7 +143,7 @@ def test_nothing_of_a_genuine_clip_was_forged_and_some_of_its_forgery(source: So
 
 def test_places_are_the_mask_at_a_lower_resolution(source: Source) -> None:
     row = path_row()
-    (pair, *_) = source(clip()).pairs(row, Draw(1, {"self_blend": 1}))
+    (pair, *_) = draw(source(clip()), 1, self_blend=1)
     (_, fake, *_) = source(clip())(row)
     blocks = pair.fake.mask.reshape(FRAMES, PLACES, SIDE // PLACES, PLACES, SIDE // PLACES).mean(axis=(2, 4))
     np.testing.assert_allclose(fake["places"] / 255, blocks, atol=1 / 255)
@@ -181,7 +181,7 @@ def test_pairs_follow_from_seed_epoch_and_video_alone(
 
 
 def test_the_pairs_of_a_video_differ_and_more_of_them_begin_alike(source: Source) -> None:
-    few, many = (source(clip()).pairs(path_row(), Draw(count, {"self_blend": 1})) for count in (2, 4))
+    few, many = (draw(source(clip()), count, self_blend=1) for count in (2, 4))
     assert [pair.index for pair in many] == [0, 1, 2, 3]
     assert len({pair.real.frames.tobytes() for pair in many}) == 4
     assert [pair.fake.frames.tobytes() for pair in few] == [pair.fake.frames.tobytes() for pair in many[:2]]
@@ -212,7 +212,8 @@ def renderer(monkeypatch: pytest.MonkeyPatch) -> Renderer:
 
 
 def draw(maker: PairSource, count: int, *donors: Material, epoch: int = 1, **families: float) -> list[Pair]:
-    return maker.pairs(path_row(epoch), Draw(count, families), donors)
+    row = path_row(epoch)
+    return list(maker.pairs_of(maker.loose_rows(row), row, Draw(count, families), donors))
 
 
 def test_families_are_drawn_by_their_weights(source: Source, renderer: Renderer) -> None:
@@ -274,14 +275,14 @@ def test_an_unusable_video_is_one_error_row_of_the_models_shape(config: Config) 
     assert (row["error"], row["detail"], row["clip"], row["has_places"]) == ("corrupt_video", "no frame", -1, False)
     assert (row["video_id"], row["path"], row["slot"]) == ("one", "/one.mp4", 4)
     assert row["frames"].shape == (FRAMES, SIDE, SIDE, 3)
-    assert broken(config).pairs(path_row(), Draw(1, {"self_blend": 1})) == []
+    assert draw(broken(config), 1, self_blend=1) == []
 
 
 def test_a_video_that_shows_no_face_is_one_error_row(source: Source) -> None:
     (row,) = source(clip(seen=False))(path_row())
     assert (row["error"], row["clip"], row["variant"]) == ("no_face", -1, "")
     assert row["frames"].shape == (FRAMES, SIDE, SIDE, 3)
-    assert source(clip(seen=False)).pairs(path_row(), Draw(1, {"self_blend": 1})) == []
+    assert draw(source(clip(seen=False)), 1, self_blend=1) == []
 
 
 # Stills and footage

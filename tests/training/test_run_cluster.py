@@ -20,10 +20,9 @@ from training.batches import training_clip
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.data.splits import Split
-from training.dataset import path_row
 from training.extraction import MediaRows
 from training.plan import ExtractorPlan, WorkerPlan
-from training.rows import Row, clip_from_row, to_rows
+from training.rows import Row, clip_from_row, path_row, to_rows
 from training.run import Outcome, ray_cluster, run_training
 from training.stream import Course, clip_stream
 

@@ -16,10 +16,10 @@ from aura_model.logging import setup_logging
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.data.splits import Split
-from training.dataset import MAX_BLOCKS, path_row
-from training.extraction import MediaRows, RowSource
+from training.dataset import MAX_BLOCKS
+from training.extraction import MediaRows
 from training.plan import ExtractorPlan
-from training.rows import Columns, to_columns
+from training.rows import Columns, RowSource, path_row, to_columns
 from training.store.files import StoreFiles
 from training.store.work import Group
 from training.store.writer import write_videos
@@ -71,7 +71,7 @@ class GroupExtractor:
         for text in batch["group"]:
             group = [Sample(**fields) for fields in json.loads(str(text))]
             source = self._source(group[0].split)
-            rows = (source(path_row(sample, 0)) for sample in group)
+            rows = (source(path_row(sample)) for sample in group)
             for video in write_videos(self._files, self._config, group, rows):
                 yield to_columns(video.model_dump(include={"video_id", "split", "path", "clips", "code", "detail"}))
 

@@ -11,9 +11,8 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.scores import ClipScore
 from training.data.manifest import Sample
-from training.dataset import path_row
 from training.prediction.scoring import ClipScorer, ScoredVideo, failure, group_videos, score_each, thumbnail
-from training.rows import ClipShape, Columns, Row, error_row, rows_of, to_columns, to_rows
+from training.rows import ClipShape, Columns, Row, error_row, path_row, rows_of, to_columns, to_rows
 
 MakeClip = Callable[..., Clip]
 MakeClips = Callable[..., Clips]
