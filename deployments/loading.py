@@ -71,9 +71,10 @@ class LoadingModel:
         self._status = self._loading(first)
 
     def start(self) -> "Future[None]":
-        """Begin with the first model; the future is done when it is there, or cannot be had."""
+        """Begin with the first model, once; the future is done when it is there, or cannot be had."""
         with self._lock:
-            self._run_thread()
+            if not self._first.done():
+                self._run_thread()
         return self._first
 
     async def wait(self) -> None:

@@ -83,6 +83,32 @@ async def test_it_loads_beside_its_owner() -> None:
     assert model.status().state == "ready"
 
 
+async def test_health_checks_do_not_load_it_again() -> None:
+    loads: list[Loaded] = []
+
+    def load() -> Loaded:
+        loads.append(make_loaded())
+        return loads[-1]
+
+    model = await finished(load)
+    for _ in range(3):
+        await model.wait()
+        assert model._thread is None
+    assert [model.get(FIT)] == loads
+
+
+async def test_health_checks_do_not_load_again_what_cannot_be_had() -> None:
+    errors = iter([CheckpointError("checkpoint_missing", "it is not there")])
+
+    def load() -> Loaded:
+        raise next(errors)
+
+    model = await finished(load)
+    await model.wait()
+    assert model._thread is None
+    assert (model.status().state, model.status().reason) == ("failed", "checkpoint_missing")
+
+
 async def test_whoever_gives_up_waiting_leaves_the_others_waiting() -> None:
     load = Held(make_loaded())
     model = LoadingModel(Candidate(None, load), KEEP)
