@@ -110,7 +110,7 @@ def aura() -> Iterator[Server]:
     """Aura's own service, with as many decoders and threads of the model as the others."""
     settings = {
         "serving": {"max_in_flight": 64, "decode_children": CORES},
-        "inference": {"threads": max(1, CORES // 2), "device": "cpu"},
+        "inference": {"threads": CORES, "device": "cpu"},
     }
     with live_service(settings) as service:
         yield Server(service.port, partial(parts_of_aura, service))
