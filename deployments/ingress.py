@@ -31,7 +31,7 @@ from deployments.open_inference import add_open_inference
 from deployments.predictor import Predictor
 from deployments.problems import ServiceError, code_of_status, document, problem_response
 from deployments.proxy import HEADER as REQUEST_ID
-from deployments.request_ids import RequestIds, trace_of
+from deployments.request_ids import TRACE_PARENT, RequestIds, trace_of
 from deployments.security_headers import SecurityHeaders
 from deployments.uploads import EXPLAIN, VideoRequest
 
@@ -152,7 +152,7 @@ def _add_middleware(api: FastAPI, origins: tuple[str, ...]) -> None:
             CORSMiddleware,
             allow_origins=origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID],
+            allow_headers=["Authorization", "Content-Type", API_KEY, REQUEST_ID, TRACE_PARENT],
             expose_headers=["Retry-After", REQUEST_ID],
         )
     api.add_middleware(RequestIds)

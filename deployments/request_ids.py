@@ -12,6 +12,8 @@ from aura_model.logging import get_logger
 from deployments.messages import Trace
 from deployments.proxy import HEADER, PLAIN_ID
 
+TRACE_PARENT = "traceparent"
+"""The header of W3C Trace Context."""
 _TRACEPARENT = re.compile(
     r"(?P<version>[0-9a-f]{2})-(?P<trace>[0-9a-f]{32})-(?P<parent>[0-9a-f]{16})-(?P<flags>[0-9a-f]{2})(?P<more>-.*)?"
 )
@@ -60,7 +62,7 @@ def read_trace(headers: Headers) -> Trace:
     The request's id is `X-Request-ID`; where that is missing or not plain, the id of the caller's trace, or a new one.
     """
     given = headers.get(HEADER, "")
-    parents = headers.getlist("traceparent")
+    parents = headers.getlist(TRACE_PARENT)
     traceparent = next_traceparent(parents[0]) if len(parents) == 1 else None
     if PLAIN_ID.fullmatch(given):
         return Trace(given, traceparent)

@@ -297,7 +297,7 @@ def preflight(origin: str) -> dict[str, str]:
     return {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "content-type,x-api-key",
+        "Access-Control-Request-Headers": "authorization,content-type,traceparent,x-api-key,x-request-id",
     }
 
 
