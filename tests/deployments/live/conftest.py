@@ -19,7 +19,7 @@ import ray
 from ray import serve
 from ray.serve.config import HTTPOptions
 from ray.serve.context import _get_global_client
-from ray.serve.schema import ApplicationStatus, ServeDeploySchema
+from ray.serve.schema import ApplicationStatus, DeploymentStatus, ServeDeploySchema
 
 from aura_model.checkpoint import save_checkpoint
 from aura_model.model import MultimodalModel
@@ -116,6 +116,12 @@ class Live:
         with self.client() as client:
             until(lambda: all(client.get("/health/ready").status_code == 200 for _ in range(8)))
 
+    def until_whole(self) -> None:
+        """Wait until no replica that was lost is missing any more, and the others can reach the new one."""
+        deployments = serve.status().applications["aura"].deployments
+        until(lambda: all(_is_whole(name) for name in deployments))
+        self.until_ready()
+
     def client(self) -> httpx.Client:
         """A client of the service."""
         return httpx.Client(base_url=self.url, timeout=60)
@@ -180,6 +186,11 @@ class Load:
     def versions(self) -> set[str]:
         """The models that answered."""
         return {outcome.removeprefix("200 ") for outcome in self.outcomes if outcome.startswith("200")}
+
+
+def _is_whole(deployment: str) -> bool:
+    status = serve.status().applications["aura"].deployments[deployment]
+    return status.status == DeploymentStatus.HEALTHY and status.replica_states.keys() == {"RUNNING"}
 
 
 def _command(process: psutil.Process) -> str:

@@ -22,6 +22,7 @@ def test_the_death_of_a_replica_loses_nothing(live: Live, stage: str) -> None:
         os.kill(victim, signal.SIGKILL)
         until(lambda: len(live.pids(stage) - {victim}) == 2)
     assert load.lost == {}
+    live.until_whole()
 
 
 def upload(client: httpx.Client, content: bytes) -> httpx.Response:
@@ -29,7 +30,9 @@ def upload(client: httpx.Client, content: bytes) -> httpx.Response:
 
 
 def test_a_poisonous_file_fails_alone_and_kills_once(live: Live) -> None:
+    """Of two croppers: the one that met it tells the other."""
     content = (MEDIA / "face.jpg").read_bytes() + MARK
+    live.until_whole()
     replicas = {stage: live.pids(stage) for stage in ("Detector", "FaceCropper")}
     with live.load(clients=2) as load, live.client() as client:
         children = live.pids("child")
