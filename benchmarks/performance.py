@@ -161,7 +161,7 @@ def soak(figures: Figures) -> Iterator[str]:
 
 def compare(figures: Figures) -> Iterator[str]:
     """Aura beside other servers."""
-    head = ["server", "requests/s", "p50 s", "p95 s", "processor s a request"]
+    head = ["server", "requests/s", "p50 s", "p95 s", "processor s a request", "idle, of a core"]
     yield from table(head, [compare_row(name, one) for name, one in figures["systems"].items()])
     yield ""
     yield f"Aura makes {figures['ratio']:.2f} of the best of the others, {figures['best of the others']};"
@@ -171,7 +171,8 @@ def compare(figures: Figures) -> Iterator[str]:
 def compare_row(name: str, one: Figures) -> list[object]:
     """One server."""
     used = one["processor s a request"]
-    return [name, one["requests/s"], one["p50"], one["p95"], f"{sum(used.values()):.3g} ({counts(used)})"]
+    together = f"{sum(used.values()):.3g} ({counts(used)})"
+    return [name, one["requests/s"], one["p50"], one["p95"], together, one["processor s a second, idle"]]
 
 
 def chaos(figures: Figures) -> Iterator[str]:

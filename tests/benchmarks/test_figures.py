@@ -1,6 +1,7 @@
 """How the benchmarks turn what they saw into figures and marks."""
 
 import json
+import sys
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import compare
 import hostile
 import load
+import psutil
 import pytest
 import soak
 from hostile import Outcome
@@ -197,12 +199,23 @@ def test_nothing_seen_at_all_is_still_a_report() -> None:
 
 def test_the_ratio_is_to_the_best_of_the_others() -> None:
     def rounds(*rates: float) -> list[compare.Round]:
-        return [compare.Round(rate, [1 / rate], {"server": 0.5}) for rate in rates]
+        return [compare.Round(rate, [1 / rate], {"server": 0.5}, idle=rate / 10) for rate in rates]
 
     args = compare.argparse.Namespace(video=Path("a.mp4"), clients=4)
     report = compare.report({"Aura": rounds(3, 9, 3), "FastAPI": rounds(4, 4, 4), "LitServe": rounds(2, 2, 90)}, args)
     assert (report["best of the others"], report["ratio"]) == ("FastAPI", 0.75)
     assert report["systems"]["LitServe"]["requests/s"] == 2
+    assert report["systems"]["Aura"]["processor s a second, idle"] == 0.3
+
+
+def test_processor_time_counts_while_something_is_done() -> None:
+    gone = psutil.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    server = compare.Server(0, lambda: {"busy": [psutil.Process()], "gone": [gone]})
+    done, used = compare.used_during(server, lambda: sum(range(3_000_000)))
+    assert done == sum(range(3_000_000))
+    assert 0 < used["busy"] < 30
+    assert used["gone"] == 0
 
 
 @pytest.mark.parametrize("reply", [BUSY, replace(OK, code="not_applicable"), replace(OK, status=NO_REPLY)])
