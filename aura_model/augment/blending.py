@@ -29,7 +29,7 @@ class BlendSettings:
 
     mask: MaskSettings = field(default_factory=MaskSettings)
     look: LookSettings = field(default_factory=LookSettings)
-    ratios: tuple[float, ...] = (0.5, 0.75, 1.0, 1.0, 1.0, 1.0)
+    ratios: tuple[float, ...] = (0.75, 1.0, 1.0, 1.0)
     """What the mask is multiplied with."""
     shift: float = 0.045
     """Deviation of the face's place."""

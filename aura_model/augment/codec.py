@@ -45,19 +45,19 @@ CODECS = MappingProxyType(
         "h264": Codec(
             "libx264",
             "h264",
-            (17, 31),
+            (17, 29),
             presets=("ultrafast", "superfast", "veryfast", "medium"),
             options={"x264-params": "mbtree=0"},  # with it small pictures give another stream each time
         ),
         "hevc": Codec(
             "libx265",
             "hevc",
-            (19, 32),
+            (19, 30),
             presets=("ultrafast",),
             options={"x265-params": "log-level=none:pools=none:frame-threads=1"},
         ),
-        "vp9": Codec("libvpx-vp9", "vp9", (22, 50), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
-        "mpeg4": Codec("mpeg4", "mpeg4", (2, 10), quality_options=("qmin", "qmax")),
+        "vp9": Codec("libvpx-vp9", "vp9", (22, 38), options={"deadline": "realtime", "cpu-used": "8", "b": "0"}),
+        "mpeg4": Codec("mpeg4", "mpeg4", (2, 6), quality_options=("qmin", "qmax")),
     }
 )
 
@@ -67,11 +67,11 @@ class CodecSettings:
     """From what encodings are drawn."""
 
     names: tuple[str, ...] = ("h264", "h264", "h264", "hevc", "vp9", "mpeg4")
-    never: float = 0.2
+    never: float = 0.3
     """Probability of no encoding at all: pictures, and video of the best quality."""
-    twice: float = 0.2
+    twice: float = 0.1
     """Probability of a second encoding."""
-    shrink: tuple[float, float] = (0.7, 1.3)
+    shrink: tuple[float, float] = (0.8, 1.2)
     """The coded size as a share of the clip's."""
     rates: tuple[float, ...] = (15.0, 24.0, 25.0, 29.97, 30.0)
 

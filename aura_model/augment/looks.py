@@ -33,24 +33,24 @@ DETAIL = 2.0
 class LookSettings:
     """The strengths from which a look is drawn; 0 leaves a property as it is."""
 
-    offset: float = 7.0
+    offset: float = 10.0
     """Deviation of each channel's shift, levels of 255."""
-    gain: float = 0.07
+    gain: float = 0.1
     """Deviation of the contrast, and of each channel's gain."""
-    saturation: float = 0.12
-    hue: float = 0.04
+    saturation: float = 0.18
+    hue: float = 0.06
     """Deviation of the turn about the grey axis, radians."""
-    curve: float = 0.12
+    curve: float = 0.16
     """Deviation of the tone curve's bend: 0.1 lifts middle grey by 2.5 %."""
-    shading: float = 0.05
+    shading: float = 0.07
     """Deviation of the gain from place to place: other light on the face."""
-    harmony: float = 0.6
+    harmony: float = 0.4
     """Probability that the colours are then brought back towards the original's statistics, as swapping tools do."""
     texture: float = 0.85
     """Probability of another resolution or sharpness."""
-    strongest_shrink: float = 3.0
+    strongest_shrink: float = 4.0
     """The face is redrawn from a picture that is up to this much smaller."""
-    sharpness: float | None = 0.35
+    sharpness: float | None = 0.5
     """Deviation of the logarithm of its sharpness, compared with the original's; None leaves it as it comes out.
 
     Nearly all that is done to a picture blurs it. Without this a detector takes blurred faces for fake ones, and the

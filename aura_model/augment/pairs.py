@@ -32,23 +32,23 @@ class RenderSettings:
     """Deviation of the crop's place and size, as a share of its side: detectors are no better."""
     color: float = 0.15
     """Most that brightness, contrast and saturation change by, as a share."""
-    lens: float = 0.5
+    lens: float = 0.25
     """Probability of a dull lens: of the footage, but not of the face that is put into it.
 
     Half of the forged faces are then crisper than what is around them, so that softness alone tells nothing.
     """
-    sharpen: tuple[float, float] = (0.5, 1.5)
+    sharpen: tuple[float, float] = (0.3, 1.0)
     """Probability, and the largest amount of unsharp masking."""
-    blur: tuple[float, float] = (0.15, 0.8)
+    blur: tuple[float, float] = (0.1, 0.6)
     """Probability, and the largest deviation in pixels."""
-    noise: tuple[float, float] = (0.3, 3.0)
+    noise: tuple[float, float] = (0.15, 2.0)
     """Probability, and the largest deviation in levels of 255."""
     flip: float = 0.5
-    filmed: float = 0.5
+    filmed: float = 0.3
     """Probability that the footage was coded once before it was forged."""
-    grain: tuple[float, float] = (0.5, 5.0)
+    grain: tuple[float, float] = (0.25, 4.0)
     """Probability, and the largest deviation in levels of 255, of the camera's noise, before that coding."""
-    fresh: float = 0.7
+    fresh: float = 0.5
     """Probability that the forged face comes from before the camera: painted anew, it has not its noise and coding."""
     codec: CodecSettings = field(default_factory=CodecSettings)
     gain: tuple[float, float] = (0.5, 1.2)
