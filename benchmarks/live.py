@@ -75,15 +75,18 @@ class Service:
         return f"http://127.0.0.1:{self.port}"
 
     def processes(self, kind: str) -> list[psutil.Process]:
-        """The living processes of a kind, a key of `TITLES`."""
-        found = []
+        """The living processes of a kind, a key of `TITLES`.
+
+        A process that one of them has just forked, and that is to become something else, still bears its name.
+        """
+        found = {}
         for process in psutil.Process().children(recursive=True):
             try:
                 if TITLES[kind] in " ".join(process.cmdline()) and process.status() != psutil.STATUS_ZOMBIE:
-                    found.append(process)
+                    found[process.pid] = process.ppid(), process
             except psutil.Error:
                 continue
-        return found
+        return [process for parent, process in found.values() if parent not in found]
 
     def pids(self, *kinds: str) -> dict[str, list[int]]:
         """Process ids by kind, in order; those of the three stages where no kind is named."""

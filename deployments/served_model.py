@@ -10,7 +10,7 @@ from deployments.loading import Loaded
 
 
 def load(config: Config) -> Loaded:
-    """Load the configured model and run it once on a full batch of clips with both modalities.
+    """Load the configured model and run it once on clips with both modalities: full batches in all passes at once.
 
     So the first request is no slower than the next, and the process has its largest size from the start.
 
@@ -21,5 +21,5 @@ def load(config: Config) -> Loaded:
     torch.set_num_threads(1)
     scorer = load_scorer(config, config.inference.threads or available_cpus())
     loaded = scorer.loaded
-    scorer.score([blank_clip(loaded.config)] * loaded.config.inference.batch_clips)
+    scorer.score([blank_clip(loaded.config)] * (scorer.passes * loaded.config.inference.batch_clips))
     return Loaded(scorer.score, loaded.info, loaded.config, scorer.device)

@@ -13,6 +13,7 @@ import torch
 from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import BOXED, Config
+from aura_model.model import LoadedModel
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model
@@ -351,13 +352,15 @@ async def test_clips_that_were_prepared_for_the_last_model_are_scored_by_it(
 
 
 class CountingScorer(Scorer):
-    """Counts the clips it has scored."""
+    """Counts the clips of its passes."""
 
-    scored = 0
+    def __init__(self, loaded: LoadedModel, device: str, passes: int) -> None:
+        super().__init__(loaded, device, passes)
+        self.batches: list[int] = []
 
-    def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
-        self.scored += len(clips)
-        return super().score(clips)
+    def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+        self.batches.append(len(clips))
+        return super()._score(clips)
 
 
 @pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 8)], ids=["configured", "one for each CPU"])
@@ -377,6 +380,7 @@ def test_a_model_is_loaded_warm_and_passes_have_a_thread_each(
     assert counts == [1]
     assert loaded.score.__self__.passes == (1 if torch.cuda.is_available() else expected)
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert loaded.score.__self__.scored == config.inference.batch_clips
+    scorer = loaded.score.__self__
+    assert scorer.batches == [config.inference.batch_clips] * scorer.passes
     (score,) = loaded.score([blank_clip(config)])
     assert None not in (score.video, score.audio)
