@@ -35,7 +35,7 @@ class RenderSettings:
     lens: float = 0.25
     """Probability of a dull lens: of the footage, but not of the face that is put into it.
 
-    Half of the forged faces are then crisper than what is around them, so that softness alone tells nothing.
+    The forged faces are then crisper than what is around them, so that softness alone tells nothing.
     """
     sharpen: tuple[float, float] = (0.3, 1.0)
     """Probability, and the largest amount of unsharp masking."""
