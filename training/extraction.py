@@ -12,6 +12,7 @@ from aura_model.seeds import derive_seed
 from training.data.media_source import open_media_source
 from training.loose import loose
 from training.pairs import PairSource
+from training.partners import Partners
 from training.rows import EVALUATION, ClipShape, Row, RowSource, error_row, rows_of
 from training.store.clip_store import ClipStore
 
@@ -56,7 +57,7 @@ def training_source(config: Config) -> RowSource:
         ConfigError, DatasetError: a store that cannot be used.
     """
     clips = clip_source(loose(config))
-    return PairSource(config, clips) if config.dataset.pseudo_fakes.enabled else clips
+    return PairSource(config, clips, Partners(config)) if config.dataset.pseudo_fakes.enabled else clips
 
 
 def clip_source(config: Config) -> RowSource:

@@ -28,7 +28,7 @@ from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, check_samples, read_samples, warnings
-from training.loose import loose
+from training.partners import training_samples
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder
 
@@ -154,14 +154,9 @@ def _samples(arguments: argparse.Namespace, config: Config, scratch: Path, conso
 
 
 def _all_samples(config: Config, given: bool) -> list[Sample]:
-    preprocessing = config.dataset.preprocessing
-    if preprocessing.mode == "on_the_fly":
-        return read_samples(config.dataset)
-    if given:
+    if given and config.dataset.preprocessing.mode == "preextracted":
         raise ConfigError("a store of clips names its own videos: leave out --data-root and --manifest")
-    from training.store.clip_store import ClipStore  # brings Arrow
-
-    return ClipStore(preprocessing.store, loose(config)).samples()
+    return training_samples(config)
 
 
 def _own_resources(device: Device) -> dict[str, float]:

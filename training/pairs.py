@@ -1,6 +1,6 @@
 """Pairs of a genuine clip and its forgery, made of genuine media: pictures are made to move first."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy as np
 
 from aura_model.augment.families import HELD_OUT
 from aura_model.augment.forgery import Material
-from aura_model.augment.pairs import RenderSettings, Sample, render_pair
+from aura_model.augment.pairs import GENERATED, RenderSettings, Sample, render_generated, render_pair
 from aura_model.augment.stills import StillSettings, still_to_clip
 from aura_model.clips import Clip
 from aura_model.config import Config
@@ -46,12 +46,20 @@ class Draw:
     """Weights."""
 
 
-class PairSource:
-    """Makes pairs of the rows of loose crops; a function of (seed, epoch, video) alone."""
+Partners = Callable[[str], Row]
+"""The video_id of a fake to the path row of the genuine video that it is rendered beside."""
 
-    def __init__(self, config: Config, loose_rows: RowSource) -> None:
+
+class PairSource:
+    """Makes pairs of the rows of loose crops; a function of (seed, epoch, video) alone.
+
+    A genuine video gives forgeries of itself. A fake, of which a network drew everything, is rendered beside a genuine
+    partner.
+    """
+
+    def __init__(self, config: Config, loose_rows: RowSource, partners: Partners | None = None) -> None:
         """Take loose crops from `loose_rows`, which must cut them out as `loose(config)` says."""
-        self._config, self.loose_rows = config, loose_rows
+        self._config, self.loose_rows, self._partners = config, loose_rows, partners
         self._shape = ClipShape.of(config)
         self._rate = config.dataset.video.frame_rate
         self._settings = RenderSettings(size=config.dataset.face.size)
@@ -61,7 +69,8 @@ class PairSource:
         rows = self.loose_rows(path_row)
         if rows[0]["error"]:
             return [error_row(rows[0]["error"], rows[0]["detail"], path_row, self._shape)]
-        pairs = list(self.pairs_of(rows, path_row, self._draw(path_row)))
+        make = self.pairs_beside if path_row["label"] else self.pairs_of
+        pairs = list(make(rows, path_row, self._draw(path_row)))
         if not pairs:
             return [error_row(NO_FACE, "the video shows no face that could be forged", path_row, self._shape)]
         return [row for pair in pairs for row in self._pair_rows(pair, path_row, rows[0]["media"])]
@@ -77,13 +86,12 @@ class PairSource:
             draw: how many, of which families.
             donors: other people's faces, for the families that need one.
         """
-        seen = [row for row in rows if row["has_video"]]
-        rng = np.random.default_rng(derive_seed(self._config.seed, int(path_row["epoch"]), str(path_row["video_id"])))
+        seen, rng = seen_of(rows), self._rng(path_row)
         names, weights = zip(*sorted(draw.families.items()), strict=True)
         shares = np.asarray(weights) / sum(weights)
         for index in range(draw.count if seen else 0):
             picking, moving, making = rng.spawn(3)
-            row = seen[int(picking.integers(len(seen)))]
+            row = one_of(seen, picking)
             family = str(picking.choice(names, p=shares))
             material = self.material(row, moving)
             if family in HELD_OUT:
@@ -91,12 +99,28 @@ class PairSource:
             real, fake = render_pair(material, family, making, self._settings)
             yield Pair(str(path_row["video_id"]), index, family, real, fake)
 
+    def pairs_beside(self, rows: Sequence[Row], path_row: Mapping[str, Any], draw: Draw) -> Iterator[Pair]:
+        """The pairs of a fake's loose crops and its partner's; none where either shows no face."""
+        if self._partners is None:
+            raise ValueError("a fake needs a partner to be rendered beside")
+        partner = self._partners(str(path_row["video_id"])) | {"epoch": path_row["epoch"]}
+        genuine, generated = (seen_of(some) for some in (self.loose_rows(partner), rows))
+        rng = self._rng(path_row)
+        for index in range(draw.count if genuine and generated else 0):
+            picking, moving, making = rng.spawn(3)
+            fellow, drawn = (self.material(one_of(some, picking), moving) for some in (genuine, generated))
+            real, fake = render_generated(fellow, drawn, making, self._settings)
+            yield Pair(str(path_row["video_id"]), index, GENERATED, real, fake)
+
     def material(self, row: Row, rng: np.random.Generator) -> Material:
         """What is forged of a loose crop with a face: its frames, or its picture made to move."""
         media = MediaInfo.model_validate_json(row["media"])
         margin = self._config.dataset.pseudo_fakes.margin
         footage = inside(clip_from_row(row), margin, media.width or 0, media.height or 0)
         return material_of(footage, self._rate if is_still(media) else None, rng)
+
+    def _rng(self, path_row: Mapping[str, Any]) -> np.random.Generator:
+        return np.random.default_rng(derive_seed(self._config.seed, int(path_row["epoch"]), str(path_row["video_id"])))
 
     def _draw(self, path_row: Mapping[str, Any]) -> Draw:
         settings = self._config.dataset.pseudo_fakes
@@ -119,6 +143,16 @@ class PairSource:
                 "has_places": True,
                 "places": np.stack([_small(mask) for mask in sample.mask]),
             }
+
+
+def seen_of(rows: Sequence[Row]) -> list[Row]:
+    """Those that show a face."""
+    return [row for row in rows if row["has_video"]]
+
+
+def one_of(rows: Sequence[Row], rng: np.random.Generator) -> Row:
+    """One of them, drawn."""
+    return rows[int(rng.integers(len(rows)))]
 
 
 def material_of(footage: Material, rate: float | None, rng: np.random.Generator) -> Material:

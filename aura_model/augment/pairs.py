@@ -18,6 +18,8 @@ from aura_model.augment.video import Frames, Landmarks
 from aura_model.faces import crop_face
 
 PCM_PEAK = 32767
+GENERATED = "generated_person"
+"""The family of clips that were given as fakes: a network drew all of them."""
 
 
 @dataclass(frozen=True)
@@ -123,6 +125,32 @@ def render_pair(
     clips = null_blend(footage, forging), FAMILIES[family](footage, forging)
     real, fake = (render(clip, material.landmarks, shared, settings) for clip in clips)
     return real, fake
+
+
+def render_generated(
+    genuine: Material, generated: Material, rng: np.random.Generator, settings: RenderSettings = RenderSettings()
+) -> tuple[Sample, Sample]:
+    """Render a genuine clip and another one that a network drew as a whole, alike.
+
+    They show two people, so the pictures differ in more than the forgery: both must be of one look (of one collection,
+    size and coding), or a detector learns the looks.
+
+    Returns:
+        The real one and the fake one, whose family is `GENERATED`.
+    """
+    seed = int(rng.integers(2**63))
+    return (
+        _rendered_whole(genuine, "null_blend", 0.0, seed, settings),
+        _rendered_whole(generated, GENERATED, 1.0, seed, settings),
+    )
+
+
+def _rendered_whole(material: Material, family: str, forged: float, seed: int, settings: RenderSettings) -> Sample:
+    """A material as it is, with all of it `forged` (0 or 1); the same seed gives the same shared part."""
+    shared = draw_shared(np.random.default_rng(seed), *material.size, settings)
+    footage = filmed(material, shared)
+    mask = np.full(footage.frames.shape[:3], forged, np.float32)
+    return render(Forgery.of_video(family, footage, footage.frames, mask), material.landmarks, shared, settings)
 
 
 def draw_shared(rng: np.random.Generator, height: int, width: int, settings: RenderSettings) -> Shared:

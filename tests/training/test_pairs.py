@@ -90,6 +90,31 @@ def broken(config: Config) -> PairSource:
     return PairSource(config, lambda row: [error_row("corrupt_video", "no frame", row, shape)])
 
 
+PARTNER = "partner"
+
+
+@pytest.fixture
+def matched(config: Config) -> Callable[..., PairSource]:
+    """A source of pairs of a fake that shows `drawn` beside a partner that shows `genuine`; None: nothing is seen."""
+
+    def build(drawn: Clip | None, genuine: Clip | None) -> PairSource:
+        shape = ClipShape.of(loose(config))
+
+        def rows(row: Mapping[str, Any]) -> list[Row]:
+            shown = genuine if row["video_id"] == PARTNER else drawn
+            if shown is None:
+                return [error_row("corrupt_video", "no frame", row, shape)]
+            return rows_of(Clips((shown,), media(), (), {}), row, shape)
+
+        return PairSource(config, rows, {"drawn": path_row(EVALUATION, PARTNER)}.__getitem__)
+
+    return build
+
+
+DRAWN = {"video_id": "drawn", "path": "/drawn.jpg", "label": 1}
+"""The path row of a fake."""
+
+
 def content(rows: Sequence[Row]) -> bytes:
     """All that a model sees of these rows."""
     names = ("frames", "places", "landmarks", "label", "variant", "clip")
@@ -283,6 +308,46 @@ def test_a_video_that_shows_no_face_is_one_error_row(source: Source) -> None:
     assert (row["error"], row["clip"], row["variant"]) == ("no_face", -1, "")
     assert row["frames"].shape == (FRAMES, SIDE, SIDE, 3)
     assert draw(source(clip(seen=False)), 1, self_blend=1) == []
+
+
+# Fakes beside a genuine partner
+
+
+def test_a_fake_is_rendered_beside_its_partner(matched: Callable[..., PairSource]) -> None:
+    rows = matched(clip(1), clip(2))(path_row(**DRAWN))
+    assert [(row["label"], row["variant"]) for row in rows[:4]] == [
+        (0, "#0"), (1, "#0 generated_person"), (0, "#1"), (1, "#1 generated_person"),
+    ]  # fmt: skip
+    assert {(row["video_id"], row["path"]) for row in rows} == {("drawn", "/drawn.jpg")}
+    assert [int(row["places"].min()) for row in rows] == [0, 255] * 3
+    assert not any(row["places"].any() for row in rows[::2])
+    swapped = matched(clip(2), clip(1))(path_row(**DRAWN))
+    assert [row["frames"].tobytes() for row in rows[::2]] == [row["frames"].tobytes() for row in swapped[1::2]]
+    assert [row["frames"].tobytes() for row in rows[1::2]] == [row["frames"].tobytes() for row in swapped[::2]]
+
+
+def test_pairs_with_a_partner_follow_from_epoch_and_video(matched: Callable[..., PairSource]) -> None:
+    maker = matched(clip(1), clip(2))
+    assert content(maker(path_row(**DRAWN))) == content(maker(path_row(**DRAWN)))
+    assert len(maker(path_row(EVALUATION, **DRAWN))) == 2 * 2
+    made = maker(path_row(**DRAWN)) + maker(path_row(2, **DRAWN))
+    assert len({row["frames"].tobytes() for row in made}) == 12
+
+
+@pytest.mark.parametrize(("missing", "code"), [("drawn", "corrupt_video"), ("genuine", "no_face"), ("seen", "no_face")])
+def test_a_fake_without_a_face_on_either_side_is_one_error_row(
+    matched: Callable[..., PairSource], missing: str, code: str
+) -> None:
+    shown = {"drawn": clip(1), "genuine": clip(2)} | (
+        {"drawn": clip(seen=False)} if missing == "seen" else {missing: None}
+    )
+    (row,) = matched(**shown)(path_row(**DRAWN))
+    assert (row["error"], row["clip"], row["video_id"]) == (code, -1, "drawn")
+
+
+def test_a_fake_for_which_no_partners_are_known_is_a_fault_of_the_program(source: Source) -> None:
+    with pytest.raises(ValueError, match="partner"):
+        source(clip())(path_row(**DRAWN))
 
 
 # Stills and footage

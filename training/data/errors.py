@@ -14,7 +14,7 @@ DATASET_ERRORS = MappingProxyType(
         "video_duplicate": "Two samples have one video_id.",
         "split_empty": "A split that the run needs has no video.",
         "one_class": "All training videos have one label.",
-        "fakes_given": "A video is labelled fake where fakes are made of the real ones.",
+        "partner_unknown": "A fake names no genuine video to be shown beside, where fakes are made of genuine ones.",
         "leaked_identity": "One identity is in two splits.",
         "leaked_video": "Two splits hold the same content.",
         "label_conflict": "The same content has both labels.",

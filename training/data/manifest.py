@@ -116,23 +116,38 @@ def check_samples(
     Args:
         samples: all of them.
         splits: those that must not be empty.
-        pseudo_fakes: the fakes are made of the real ones, so there must be no others.
+        pseudo_fakes: fakes are made of the real ones; any others must name a partner, see `partners_of`.
 
     Raises:
-        DatasetError: split_empty, one_class, fakes_given.
+        DatasetError: split_empty, one_class, partner_unknown.
     """
     counts = Counter(sample.split for sample in samples)
     for split in splits:
         if not counts[split]:
             found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
             raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
-    fakes = sum(sample.label for sample in samples)
-    if pseudo_fakes and fakes:
-        detail = f"{fakes} videos are labelled fake; with dataset.pseudo_fakes all must be real: leave the fakes out"
-        raise DatasetError("fakes_given", detail)
+    if pseudo_fakes:
+        partners_of(samples)
     only = _only_label(samples, "train")
     if only and not pseudo_fakes:
         raise DatasetError("one_class", f"all {counts['train']} training videos are {only}; training needs both labels")
+
+
+def partners_of(samples: Sequence[Sample]) -> dict[str, Sample]:
+    """The genuine partner of each fake by the fake's video_id: its column `pair` names the partner's video_id.
+
+    Raises:
+        DatasetError: partner_unknown: there is no such genuine sample in the fake's split.
+    """
+    genuine = {(sample.video_id, sample.split): sample for sample in samples if not sample.label}
+    partners: dict[str, Sample] = {}
+    for fake in (sample for sample in samples if sample.label):
+        partner = genuine.get((fake.columns.get("pair", ""), fake.split))
+        if partner is None:
+            detail = f"{fake} is fake: its column pair must name the genuine video of its split that resembles it most"
+            raise DatasetError("partner_unknown", f"{detail}; or leave it out, fakes are made of the genuine ones")
+        partners[fake.video_id] = partner
+    return partners
 
 
 def warnings(samples: Sequence[Sample]) -> list[str]:

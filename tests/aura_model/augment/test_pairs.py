@@ -6,7 +6,7 @@ import pytest
 
 from aura_model.augment.codec import CodecSettings
 from aura_model.augment.families import FAMILIES
-from aura_model.augment.forgery import null_blend
+from aura_model.augment.forgery import Material, null_blend
 from aura_model.augment.pairs import (
     RenderSettings,
     draw_shared,
@@ -15,6 +15,7 @@ from aura_model.augment.pairs import (
     fitting_margin,
     into_view,
     render,
+    render_generated,
     render_pair,
 )
 
@@ -250,3 +251,22 @@ def test_an_unknown_family_is_an_error(make_material) -> None:
 def test_odd_material_is_rendered_too(place: dict[str, float], make_material) -> None:
     real, fake = pair(make_material(**place), "self_blend")
     assert real.frames.shape == fake.frames.shape
+
+
+def test_a_generated_clip_goes_the_same_way_as_the_genuine_one_beside_it(make_material) -> None:
+    material = make_material()
+    real, fake = render_generated(material, material, np.random.default_rng(3), SMALL)
+    np.testing.assert_array_equal(real.frames, fake.frames)
+    np.testing.assert_array_equal(real.landmarks, fake.landmarks)
+    assert (real.label, real.family, real.mask.max()) == (0, "null_blend", 0)
+    assert (fake.label, fake.family, fake.mask.min()) == (1, "generated_person", 1)
+
+
+def test_a_generated_clip_is_cropped_by_its_own_landmarks(make_material) -> None:
+    material = make_material()
+    half = Material(material.frames[:, :90, :90], material.landmarks - 4)
+    _, fake = render_generated(material, half, np.random.default_rng(3), CLEAN)
+    (_, alone) = render_generated(half, half, np.random.default_rng(3), CLEAN)
+    np.testing.assert_array_equal(fake.frames, alone.frames)
+    other = render_generated(material, half, np.random.default_rng(4), CLEAN)[1]
+    assert (other.frames != fake.frames).any()

@@ -10,7 +10,7 @@ import pytest
 
 from aura_model.config import Config
 from training.data.errors import DATASET_ERRORS, DatasetError
-from training.data.manifest import Sample, check_samples, is_uri, read_samples, warnings
+from training.data.manifest import Sample, check_samples, is_uri, partners_of, read_samples, warnings
 
 
 @pytest.fixture
@@ -384,15 +384,24 @@ def test_genuine_videos_alone_will_do_where_fakes_are_made_of_them(make_sample: 
     assert caught.value.code == "split_empty"
 
 
-@pytest.mark.parametrize("split", ["train", "val", "test"])
-def test_fakes_are_refused_where_they_are_made_of_the_genuine_videos(
-    make_sample: Callable[..., Sample], split: str
+@pytest.mark.parametrize("pair", ["", "b", "f", "nobody"], ids=["none", "of another split", "a fake", "nobody"])
+def test_a_fake_without_a_genuine_partner_is_refused_where_fakes_are_made_of_genuine_videos(
+    make_sample: Callable[..., Sample], pair: str
 ) -> None:
-    samples = [make_sample("a"), make_sample("c", 0, "val"), *(make_sample(f"f{n}", 1, split) for n in range(2))]
-    with pytest.raises(DatasetError, match=r"2 videos are labelled fake.*dataset\.pseudo_fakes") as caught:
+    fake = make_sample("f", 1, **({"pair": pair} if pair else {}))
+    samples = [make_sample("a"), make_sample("b", 0, "val"), fake]
+    with pytest.raises(DatasetError, match=r"f.* is fake: its column pair must name") as caught:
         check_samples(samples, pseudo_fakes=True)
-    assert caught.value.code == "fakes_given"
-    check_samples([*samples, make_sample("g", 1)])
+    assert caught.value.code == "partner_unknown"
+    check_samples(samples)
+
+
+def test_each_fake_gets_the_genuine_sample_that_it_names(make_sample: Callable[..., Sample]) -> None:
+    fakes = [make_sample(f"f{n}", 1, pair=name) for n, name in enumerate("aba")]
+    genuine = [make_sample("a"), make_sample("b"), make_sample("c", 0, "val")]
+    assert partners_of([*fakes, *genuine]) == {"f0": genuine[0], "f1": genuine[1], "f2": genuine[0]}
+    assert partners_of(genuine) == {}
+    check_samples([*fakes, *genuine], pseudo_fakes=True)
 
 
 @pytest.mark.parametrize(("labels", "expected"), [([0, 1], []), ([], []), ([1, 1], ["fake"]), ([0], ["real"])], ids=str)
