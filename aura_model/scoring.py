@@ -1,6 +1,9 @@
 """From clips to scores: the forward pass, in batches."""
 
-from collections.abc import Sequence
+import os
+import sys
+import threading
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from math import ceil
 
@@ -15,6 +18,9 @@ from aura_model.device import resolve_device
 from aura_model.model import LoadedModel
 from aura_model.scores import ClipScore
 
+LOWEST_PRIORITY = 19
+"""As `nice` counts."""
+
 
 class Scorer:
     """A loaded model that scores clips, `inference.batch_clips` at a time.
@@ -24,7 +30,7 @@ class Scorer:
 
     On a CPU, with several `passes`, the clips are shared out to as many forward passes side by side. On busy cores
     passes of one thread each (`torch.set_num_threads(1)`) are faster than one of many threads, which wait for each
-    other in each layer.
+    other in each layer. They give way to all else on the machine, such as the decoding of what they will score next.
     """
 
     def __init__(self, loaded: LoadedModel, device: str, passes: int = 1) -> None:
@@ -33,7 +39,7 @@ class Scorer:
         self.model = loaded.model.to(self.device)
         self.passes = passes if self.device == "cpu" else 1
         """Forward passes side by side."""
-        self._map = map if self.passes == 1 else ThreadPoolExecutor(self.passes, thread_name_prefix="pass").map
+        self._map = map if self.passes == 1 else _giving_way(self.passes).map
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
         """One score a clip, in order.
@@ -76,6 +82,16 @@ def log_odds(logits: Tensor) -> list[float]:
     values = logits.float()
     odds: list[float] = (values[:, 1] - values[:, 0]).tolist()
     return odds
+
+
+def _giving_way(threads: int) -> ThreadPoolExecutor:
+    """A pool whose threads have the lowest priority. Only Linux gives threads priorities of their own."""
+    lower: Callable[[], None] | None = _lower_priority if sys.platform == "linux" else None
+    return ThreadPoolExecutor(threads, thread_name_prefix="pass", initializer=lower)
+
+
+def _lower_priority() -> None:
+    os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOWEST_PRIORITY)
 
 
 def _known(logits: Tensor | None, mask: Tensor) -> list[float | None]:

@@ -1,4 +1,5 @@
 import math
+import os
 import pickle
 import subprocess
 import sys
@@ -17,7 +18,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.model import LoadedModel, ModelOutput, load_for_inference
 from aura_model.scores import ClipScore
-from aura_model.scoring import Scorer, log_odds
+from aura_model.scoring import LOWEST_PRIORITY, Scorer, log_odds
 from aura_model.settings import load_config
 
 MakeClip = Callable[..., Clip]
@@ -90,6 +91,23 @@ def test_passes_side_by_side_share_the_clips_and_keep_their_order(
     assert threading.current_thread().name not in threads
     for one, other in zip(found, alone, strict=True):
         assert as_numbers(one) == pytest.approx(as_numbers(other), abs=1e-5)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads priorities of their own")
+def test_passes_side_by_side_give_way_and_the_process_does_not(
+    loaded: LoadedModel, clips: list[Clip], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    own, seen, forward = os.getpriority(os.PRIO_PROCESS, 0), [], loaded.model.forward_full
+
+    def noted(*args: object, **kwargs: object) -> object:
+        seen.append(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))
+        return forward(*args, **kwargs)
+
+    monkeypatch.setattr(loaded.model, "forward_full", noted)
+    Scorer(loaded, "cpu", 2).score(clips[:2])
+    Scorer(loaded, "cpu").score(clips[:1])
+    assert seen == [LOWEST_PRIORITY, LOWEST_PRIORITY, own]
+    assert os.getpriority(os.PRIO_PROCESS, 0) == own
 
 
 @pytest.mark.parametrize(("count", "sizes"), [(0, []), (1, [1]), (3, [3]), (7, [3, 3, 1])])
