@@ -25,6 +25,8 @@ UP_KERNELS = (
     cv2.INTER_LANCZOS4,
 )
 DOWN_KERNELS = (cv2.INTER_AREA, cv2.INTER_AREA, cv2.INTER_LINEAR, cv2.INTER_CUBIC)
+UNEVEN_GRID = 6
+"""Rows and columns of the field that says where a picture is of another quality."""
 DETAIL = 2.0
 """What is finer than a Gaussian of this deviation in pixels is detail."""
 
@@ -187,6 +189,28 @@ def draw_lens(rng: np.random.Generator) -> Texture:
     """Draw what softens a whole picture: a lower resolution, a lens out of focus, or a beauty filter."""
     softenings = (_draw_shrink(rng, LookSettings(strongest_shrink=2.5)), _draw_blur(rng), _draw_smooth(rng))
     return softenings[int(rng.choice(3, p=(0.5, 0.25, 0.25)))]
+
+
+def draw_uneven(rng: np.random.Generator) -> Texture:
+    """Draw what gives a part of a picture another quality: a lens's depth of field, a codec that spares still parts.
+
+    The part is the middle, or what is around it, or lies anywhere; it has a soft edge, which no mask of a face follows.
+    """
+    textures = _draw_textures(rng, LookSettings(strongest_shrink=3.0))
+    across = np.linspace(-1, 1, UNEVEN_GRID)
+    middle = rng.uniform(0.3, 0.9) - np.hypot(*np.meshgrid(across, across))
+    hills = rng.standard_normal((UNEVEN_GRID, UNEVEN_GRID)) * rng.uniform(0.1, 0.5)
+    levels = (rng.choice((-1, 0, 1)) * middle + hills) * rng.uniform(2, 10)
+    shares = (1 / (1 + np.exp(-levels))).astype(np.float32)
+
+    def change(picture: Floats) -> Floats:
+        other = picture
+        for texture in textures:
+            other = texture(other)
+        share = np.clip(_enlarge(shares, picture), 0, 1)
+        return np.asarray(picture + (other - picture) * share, dtype=np.float32)
+
+    return change
 
 
 def _draw_shrink(rng: np.random.Generator, settings: LookSettings) -> Texture:

@@ -13,7 +13,7 @@ from aura_model.augment.codec import CodecSettings, Encoding, draw_encoding, dra
 from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras
 from aura_model.augment.families import FAMILIES
 from aura_model.augment.forgery import Forgery, Masks, Material, null_blend
-from aura_model.augment.looks import Texture, draw_lens
+from aura_model.augment.looks import Texture, draw_lens, draw_uneven
 from aura_model.augment.video import Frames, Landmarks
 from aura_model.faces import crop_face
 
@@ -39,6 +39,8 @@ class RenderSettings:
 
     The forged faces are then crisper than what is around them, so that softness alone tells nothing.
     """
+    uneven: float = 0.35
+    """Probability that a part of the footage is of another quality than the rest: no forgery by itself."""
     sharpen: tuple[float, float] = (0.3, 1.0)
     """Probability, and the largest amount of unsharp masking."""
     blur: tuple[float, float] = (0.1, 0.6)
@@ -90,6 +92,7 @@ class Shared:
     flipped: bool
     color: tuple[float, float, float]
     lens: Texture | None
+    uneven: Texture | None
     sharpen: float
     blur: float
     noise: float
@@ -161,6 +164,7 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
         flipped=bool(rng.random() < settings.flip),
         color=(brightness, contrast, saturation),
         lens=draw_lens(rng) if rng.random() < settings.lens else None,
+        uneven=draw_uneven(rng) if rng.random() < settings.uneven else None,
         sharpen=_sometimes(rng, settings.sharpen),
         blur=_sometimes(rng, settings.blur),
         noise=_sometimes(rng, settings.noise),
@@ -177,14 +181,15 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
 
 
 def filmed(material: Material, shared: Shared) -> Material:
-    """The material as its camera left it: with its noise, as it coded it, at its own size, and behind its lens."""
+    """The material as its camera left it: with its noise, as it coded it, at its own size, with its lens's faults."""
     height, width = material.size
     frames = video.add_noise(material.frames, shared.grain, np.random.default_rng([shared.seed, 1]))
     if shared.camera is not None:
         frames = transcode(frames, replace(shared.camera, height=height, width=width))
     crisp = material.frames if shared.fresh else frames
-    if shared.lens is not None:
-        frames = np.stack([rounded(shared.lens(frame.astype(np.float32))) for frame in frames])
+    for texture in (shared.lens, shared.uneven):
+        if texture is not None:
+            frames = np.stack([rounded(texture(frame.astype(np.float32))) for frame in frames])
     return replace(material, frames=frames, crisp=crisp)
 
 

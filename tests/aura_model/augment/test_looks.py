@@ -3,7 +3,15 @@ import numpy as np
 import pytest
 
 from aura_model.augment import looks
-from aura_model.augment.looks import LookSettings, draw_look, match_statistics, plain_look, shrink_and_enlarge, soften
+from aura_model.augment.looks import (
+    LookSettings,
+    draw_look,
+    draw_uneven,
+    match_statistics,
+    plain_look,
+    shrink_and_enlarge,
+    soften,
+)
 
 EVERYWHERE = np.ones((48, 56), np.float32)
 SETTINGS = LookSettings()
@@ -175,3 +183,29 @@ def test_every_drawn_texture_keeps_shape_type_and_level(seed: int) -> None:
         assert found.shape == picture().shape
         assert found.dtype == np.float32
         assert abs(found.mean() - picture().mean()) < 4
+
+
+def test_an_uneven_picture_keeps_its_level_and_some_of_it_stays_as_it_was() -> None:
+    changed = [np.abs(draw_uneven(np.random.default_rng(seed))(picture()) - picture()).mean(-1) for seed in range(40)]
+    blocks = [cv2.resize(change, (7, 6), interpolation=cv2.INTER_AREA) for change in changed]
+    assert sum(block.max() > 4 * block.min() for block in blocks) > 20
+    for seed in range(40):
+        found = draw_uneven(np.random.default_rng(seed))(picture())
+        assert found.shape == (48, 56, 3)
+        assert found.dtype == np.float32
+        assert abs(float(found.mean() - picture().mean())) < 3
+
+
+def test_the_middle_is_as_often_of_another_quality_as_what_is_around_it() -> None:
+    def share(seed: int) -> float:
+        change = np.abs(draw_uneven(np.random.default_rng(seed))(picture()) - picture()).mean(-1)
+        return float(change[16:32, 18:38].mean() / change.mean())
+
+    shares = [share(seed) for seed in range(120)]
+    assert sum(one > 1.2 for one in shares) > 20
+    assert sum(one < 0.8 for one in shares) > 20
+
+
+def test_an_uneven_picture_is_the_same_each_time() -> None:
+    one = draw_uneven(np.random.default_rng(4))
+    np.testing.assert_array_equal(one(picture()), one(picture()))

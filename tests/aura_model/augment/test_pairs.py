@@ -29,6 +29,7 @@ CLEAN = RenderSettings(
     flip=0,
     filmed=0,
     lens=0,
+    uneven=0,
     grain=(0, 0),
     fresh=0,
     sharpen=(0, 0),
@@ -181,6 +182,20 @@ def test_a_dull_lens_softens_the_footage_and_not_the_face_that_is_put_into_it(ca
         np.testing.assert_array_equal(footage.faces, filmed(material, replace(shared, lens=None)).frames)
         assert sharpness(footage.frames) < sharpness(footage.faces)
         np.testing.assert_allclose(footage.frames.mean((1, 2, 3)), footage.faces.mean((1, 2, 3)), atol=1.5)
+
+
+def test_uneven_footage_is_uneven_in_both_clips_and_the_face_put_into_it_is_not(make_material) -> None:
+    material = make_material()
+    settings = replace(CLEAN, uneven=1)
+    shared = draw_shared(np.random.default_rng(5), *material.size, settings)
+    footage = filmed(material, shared)
+    assert (footage.frames != material.frames).any()
+    np.testing.assert_array_equal(footage.faces, material.frames)
+    real, fake = pair(material, "self_blend", 5, settings)
+    plain, _ = pair(material, "self_blend", 5, CLEAN)
+    assert (real.frames != plain.frames).any()
+    difference = np.abs(real.frames.astype(int) - fake.frames)
+    assert difference[fake.mask == 0].mean() < 0.3 * difference[fake.mask > 0.9].mean()
 
 
 def test_a_camera_leaves_its_noise_before_its_coding(make_material) -> None:
