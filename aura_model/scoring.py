@@ -14,16 +14,19 @@ from torch import Tensor
 
 from aura_model.batch import to_batch
 from aura_model.clips import Clip
+from aura_model.config import Config
 from aura_model.device import resolve_device
 from aura_model.model import LoadedModel
 from aura_model.scores import ClipScore
 
+CPU_FRAMES = 16
+"""Of one pass on a CPU. More are no faster there, and take memory: eight clips of eight frames four times as much."""
 LOWEST_PRIORITY = 19
 """As `nice` counts."""
 
 
 class Scorer:
-    """A loaded model that scores clips, `inference.batch_clips` at a time.
+    """A loaded model that scores clips, `inference.batch_clips` at a time; on a CPU a few of them, see `CPU_FRAMES`.
 
     On CUDA the network runs in bfloat16 where that is safe, elsewhere in float32. The score of a clip does not depend
     on the clips beside it.
@@ -39,6 +42,8 @@ class Scorer:
         self.model = loaded.model.to(self.device)
         self.passes = passes if self.device == "cpu" else 1
         """Forward passes side by side."""
+        self.pass_clips = _pass_clips(loaded.config, self.device)
+        """Clips of one pass, at the most."""
         self._map = map if self.passes == 1 else _giving_way(self.passes).map
 
     def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
@@ -47,8 +52,7 @@ class Scorer:
         Raises:
             ValueError: a clip has neither frames nor sound, or see `to_batch`.
         """
-        most = self.loaded.config.inference.batch_clips
-        size = max(1, min(most, ceil(len(clips) / self.passes)))
+        size = max(1, min(self.pass_clips, ceil(len(clips) / self.passes)))
         parts = [clips[start : start + size] for start in range(0, len(clips), size)]
         return [score for part in self._map(self._score, parts) for score in part]
 
@@ -82,6 +86,11 @@ def log_odds(logits: Tensor) -> list[float]:
     values = logits.float()
     odds: list[float] = (values[:, 1] - values[:, 0]).tolist()
     return odds
+
+
+def _pass_clips(config: Config, device: str) -> int:
+    most, frames = config.inference.batch_clips, config.dataset.video.temporal_window
+    return most if device != "cpu" else max(1, min(most, CPU_FRAMES // frames))
 
 
 def _giving_way(threads: int) -> ThreadPoolExecutor:

@@ -18,7 +18,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.model import LoadedModel, ModelOutput, load_for_inference
 from aura_model.scores import ClipScore
-from aura_model.scoring import LOWEST_PRIORITY, Scorer, log_odds
+from aura_model.scoring import CPU_FRAMES, LOWEST_PRIORITY, Scorer, log_odds
 from aura_model.settings import load_config
 
 MakeClip = Callable[..., Clip]
@@ -91,6 +91,28 @@ def test_passes_side_by_side_share_the_clips_and_keep_their_order(
     assert threading.current_thread().name not in threads
     for one, other in zip(found, alone, strict=True):
         assert as_numbers(one) == pytest.approx(as_numbers(other), abs=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("window", "batch_clips", "expected"), [(2, 64, CPU_FRAMES // 2), (2, 3, 3), (CPU_FRAMES, 8, 1), (32, 8, 1)]
+)
+def test_a_pass_on_a_cpu_holds_a_bounded_number_of_frames(
+    tiny_config: MakeConfig, make_clip: MakeClip, window: int, batch_clips: int, expected: int
+) -> None:
+    config = tiny_config(f"inference.batch_clips={batch_clips}", f"dataset.video.temporal_window={window}")
+    loaded = replace(load_for_inference(None, tiny_config(), "cpu"), config=config)
+    assert Scorer(loaded, "cpu").pass_clips == expected
+    sizes, clips = [], [make_clip(seed) for seed in range(2 * CPU_FRAMES)]
+    scorer = Scorer(replace(loaded, config=tiny_config(f"inference.batch_clips={batch_clips}")), "cpu")
+    forward = loaded.model.forward_full
+
+    def noted(video: torch.Tensor, *args: object, **kwargs: object) -> object:
+        sizes.append(len(video))
+        return forward(video, *args, **kwargs)
+
+    loaded.model.forward_full = noted
+    scorer.score(clips)
+    assert max(sizes) == scorer.pass_clips
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux gives threads priorities of their own")

@@ -4,15 +4,12 @@ import pickle
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
 
-from aura_model import allocator
-from aura_model.allocator import SLACK
 from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import BOXED, Config
@@ -366,14 +363,6 @@ class CountingScorer(Scorer):
         return super()._score(clips)
 
 
-def small_model(threads: int | None = 1) -> Config:
-    return make_config(
-        inference={"threads": threads, "device": "auto", "checkpoint": None},
-        dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
-        model={"video": {"pretrained": False, "backbone": "test_vit"}, "fusion": {"hidden_dim": 8}},
-    )
-
-
 @pytest.mark.parametrize(("threads", "expected"), [(3, 3), (None, 8)], ids=["configured", "one for each CPU"])
 def test_a_model_is_loaded_warm_and_passes_have_a_thread_each(
     monkeypatch: pytest.MonkeyPatch, threads: int | None, expected: int
@@ -381,31 +370,17 @@ def test_a_model_is_loaded_warm_and_passes_have_a_thread_each(
     counts: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", counts.append)
     monkeypatch.setattr(served_model, "available_cpus", lambda: 8)
-    scorers: list[CountingScorer] = []
-
-    def noted(*args: Any) -> CountingScorer:
-        scorers.append(CountingScorer(*args))
-        return scorers[-1]
-
-    monkeypatch.setattr("aura_model.scoring.Scorer", noted)
-    config = small_model(threads)
+    monkeypatch.setattr("aura_model.scoring.Scorer", CountingScorer)
+    config = make_config(
+        inference={"threads": threads, "device": "auto", "checkpoint": None},
+        dataset={"video": {"temporal_window": 1}, "face": {"size": 32}},
+        model={"video": {"pretrained": False, "backbone": "test_vit"}, "fusion": {"hidden_dim": 8}},
+    )
     loaded = served_model.load(config)
     assert counts == [1]
-    (scorer,) = scorers
-    assert scorer.passes == (1 if torch.cuda.is_available() else expected)
+    assert loaded.score.__self__.passes == (1 if torch.cuda.is_available() else expected)
     assert loaded.device == ("cuda" if torch.cuda.is_available() else "cpu")
-    assert scorer.batches == [config.inference.batch_clips] * scorer.passes
+    scorer = loaded.score.__self__
+    assert scorer.batches == [scorer.pass_clips] * scorer.passes
     (score,) = loaded.score([blank_clip(config)])
     assert None not in (score.video, score.audio)
-
-
-@pytest.mark.parametrize("grown", [False, True])
-def test_a_served_model_gives_back_what_it_outgrew_after_each_score(
-    monkeypatch: pytest.MonkeyPatch, grown: bool
-) -> None:
-    sizes, given = iter([10**9, 10**9 + (2 if grown else 1) * SLACK]), []
-    monkeypatch.setattr(allocator, "resident_bytes", lambda: next(sizes))
-    monkeypatch.setattr(allocator, "give_back", lambda: given.append(True))
-    config = small_model()
-    served_model.load(config).score([blank_clip(config)])
-    assert given == [True] * grown
