@@ -107,8 +107,9 @@ class Handler(BaseHTTPRequestHandler):
 
     def do_POST(self):
         body = self.rfile.read(int(self.headers["Content-Length"]))
-        good = self.path == "/predict" and b'name="file"' in body and b"a video" in body
-        self.answer(200 if good else 422, json.loads(os.environ.get("REPLY", '{{"verdict": "uncertain"}}')))
+        verdict = "fake" if b"a fake" in body else "real"
+        good = self.path == "/predict" and b'name="file"' in body and (verdict == "fake" or b"a video" in body)
+        self.answer(200 if good else 422, json.loads(os.environ.get("REPLY", json.dumps({{"verdict": verdict}}))))
 
 HTTPServer(("127.0.0.1", {port}), Handler).serve_forever()
 """
@@ -131,6 +132,7 @@ def copy(tmp_path: Path, port: int, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "README.md").write_text(README)
     (folder / "serve_config.yaml").write_text(yaml.safe_dump({"http_options": {"host": "127.0.0.1", "port": port}}))
     (folder / "tests" / "media" / "talking_face.mp4").write_text("a video")
+    (folder / "tests" / "media" / "self_made_fake.mp4").write_text("a fake")
     tools = {"pip": FAKE_TOOL, "pytest": FAKE_TOOL, "coverage": FAKE_TOOL, "ruff": FAKE_TOOL, "mypy": FAKE_TOOL}
     tools["serve"] = FAKE_SERVE.format(python=sys.executable, port=port)
     for name, text in tools.items():
@@ -178,7 +180,7 @@ def test_everything_runs_in_order_and_nothing_is_left(copy: Path) -> None:
     ]
     assert list((copy.parent / "temporary").iterdir()) == []
     assert marked_processes(copy) == []
-    for name in ("install", "become ready", "predict", "stop", "install and test", "mypy"):
+    for name in ("install", "become ready", "predict", "predict the fake", "stop", "install and test", "mypy"):
         assert f"\n== {name}: " in done.stdout, "each step tells its time"
 
 
@@ -188,8 +190,9 @@ def test_everything_runs_in_order_and_nothing_is_left(copy: Path) -> None:
         ({"FAKE": "dies"}, "the service ended before it was ready", "serve run serve_config.yaml"),
         ({"FAKE": "never ready", "READY_SECONDS": "2"}, "not ready after 2 s", "serve run serve_config.yaml"),
         ({"FAKE": "leaks"}, "left over:", "serve run serve_config.yaml"),
-        ({"REPLY": '{"verdict": "maybe"}'}, "no verdict in", "serve run serve_config.yaml"),
-        ({"REPLY": "{}"}, "no verdict in", "serve run serve_config.yaml"),
+        ({"REPLY": '{"verdict": "fake"}'}, "talking_face.mp4 is real, but", "serve run serve_config.yaml"),
+        ({"REPLY": '{"verdict": "real"}'}, "self_made_fake.mp4 is fake, but", "serve run serve_config.yaml"),
+        ({"REPLY": "{}"}, "talking_face.mp4 is real, but", "serve run serve_config.yaml"),
         ({"FAILS": "pip install -e ."}, "the command ended before it served", "pip install -e ."),
         ({"FAILS": "pytest "}, "", "pytest "),
         ({"FAILS": "coverage report --fail-under=90"}, "", "coverage report --fail-under=90"),

@@ -642,7 +642,7 @@ def test_the_command_line_itself(tmp_path: Path) -> None:
     assert done.returncode == 1, done.stderr
     answers = json.loads(done.stdout)
     assert [answer.get("verdict", answer.get("code")) for answer in answers] == [
-        "uncertain", "not_applicable", "file_missing",
+        "real", "not_applicable", "file_missing",
     ]  # fmt: skip
     assert (tmp_path / "sheet.png").read_bytes().startswith(b"\x89PNG")
     assert "Traceback" not in done.stderr
