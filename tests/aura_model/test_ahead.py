@@ -1,5 +1,6 @@
 """Results come in order, from threads, a bounded number ahead of the caller."""
 
+import gc
 import threading
 from collections.abc import Iterator
 
@@ -107,6 +108,33 @@ def test_a_caller_that_drops_the_iterator_leaves_no_thread_at_work() -> None:
     results = ahead(double, iter(range(10**9)), 2)
     assert next(results) == 0
     del results
+    for thread in [one for one in threading.enumerate() if one.name.startswith("ahead")]:
+        thread.join(WAIT)
+        assert not thread.is_alive()
+
+
+def test_the_garbage_collector_may_close_it_in_one_of_its_own_threads() -> None:
+    held: list[Iterator[object]] = []
+    dropped, collected = threading.Event(), threading.Event()
+
+    def work(number: int) -> int:
+        if number == 1:
+            assert dropped.wait(WAIT)
+            gc.collect()
+            collected.set()
+        return number
+
+    results = ahead(work, range(10**9), 1)
+    held.extend([results, iter(held)])  # a cycle, as an exception's traceback makes one: only the collector ends it
+    assert next(results) == 0
+    gc.collect()
+    gc.disable()
+    try:
+        del results, held
+        dropped.set()
+        assert collected.wait(WAIT)
+    finally:
+        gc.enable()
     for thread in [one for one in threading.enumerate() if one.name.startswith("ahead")]:
         thread.join(WAIT)
         assert not thread.is_alive()
