@@ -18,6 +18,7 @@ Reason = Literal[
     "untrained_model",
     "uncalibrated_model",
     "near_threshold",
+    "suspicious_part",
     "no_video",
     "no_face",
     "no_audio",
@@ -31,7 +32,7 @@ Pixels = Finite
 Milliseconds = NonNegative
 
 TOP_SHARE = 0.25
-"""`topk` is the mean over this share of the clips, the highest ones, at least one."""
+"""`topk` is the mean over this share of the clips, the highest ones, at least one: a part of a video by itself."""
 EXTREME_LOGIT = 1e6
 """Logits are held within this bound, so that a mean of infinities stays a number."""
 
@@ -214,7 +215,8 @@ class Analysis(Part):
     model_config = ConfigDict(extra="forbid", frozen=True, json_schema_extra={"examples": [EXAMPLE]})
 
     verdict: Verdict = Field(
-        description="uncertain: in the uncertain band, or by an untrained model; not_applicable: no face and no speech."
+        description="uncertain: in the uncertain band, or a part of the video lies above it, or by an untrained model; "
+        "not_applicable: no face and no speech."
     )
     reasons: tuple[Reason, ...] = Field(description="Why the verdict is no firmer, and what the media lacked.")
     fake_probability: Probability | None = Field(description="0 = real, 1 = fake; null where nothing was scored.")
@@ -258,9 +260,10 @@ def analyse(
         ValueError: a score is not a number, or there is not one for each clip.
     """
     scored = sorted(zip(clips.clips, scores, strict=True), key=lambda pair: _order(pair[0]))
-    fake = _pool([(clip.track_id, score.fake) for clip, score in scored])
+    fakes = [(clip.track_id, score.fake) for clip, score in scored]
+    fake = _pool(fakes)
     band = band_in_force(model.operating_points, config.inference)
-    verdict, doubts = _decide(fake, model, band)
+    verdict, doubts = _decide(fake, _pool(fakes, "topk"), model, band)
     entries = [(_entry(clip, score, clips.media.duration), score.fake) for clip, score in scored]
     return Analysis(
         verdict=verdict,
@@ -335,24 +338,27 @@ def probability(logit: float) -> float:
     return 0.5 * (1.0 + math.tanh(0.5 * logit))
 
 
-def _pool(scores: Sequence[tuple[int | None, float | None]]) -> float | None:
+def _pool(scores: Sequence[tuple[int | None, float | None]], method: Aggregation = "mean") -> float | None:
     present = [(track_id, logit) for track_id, logit in scores if logit is not None]
     if not present:
         return None
-    return probability(aggregate_tracks([track_id for track_id, _ in present], [logit for _, logit in present]))
+    track_ids, logits = zip(*present, strict=True)
+    return probability(aggregate_tracks(track_ids, logits, method))
 
 
-def _decide(fake: float | None, model: ModelInfo, band: Band) -> tuple[Verdict, set[Reason]]:
-    if fake is None:
+def _decide(fake: float | None, part: float | None, model: ModelInfo, band: Band) -> tuple[Verdict, set[Reason]]:
+    """The verdict on a probability and on that of the most suspicious part, and what weakens it."""
+    if fake is None or part is None:
         return "not_applicable", set()
     if not model.trained:
         return "uncertain", {"untrained_model"}
     doubts: set[Reason] = set() if model.calibrated else {"uncalibrated_model"}
-    if fake < band[0]:
-        return "real", doubts
     if fake > band[1]:
         return "fake", doubts
-    return "uncertain", doubts | {"near_threshold"}
+    against: set[Reason] = {"near_threshold"} if fake >= band[0] else set()
+    if part > band[1]:
+        against.add("suspicious_part")
+    return ("uncertain" if against else "real"), doubts | against
 
 
 def _in_order(codes: set[str]) -> tuple[Reason, ...]:

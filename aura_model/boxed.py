@@ -1,6 +1,6 @@
 """The form of a checkpoint that travels in the package: weights and what goes with them, small, without places."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,7 +26,23 @@ class Boxed:
     """The largest change of a weight, as a share of the largest weight of its tensor; 0 where all are kept."""
 
 
-def box(source: Path, target: Path, *, half: bool = False, frames: int | None = None) -> Boxed:
+@dataclass(frozen=True)
+class Changes:
+    """What is served differently from what was trained. With any of these a model needs another calibration."""
+
+    frames: int | None = None
+    """In each clip; None: as many as in training. Another number needs `avg_pool`, which takes the mean over any."""
+    place_weight: float | None = None
+    """What the most suspicious place of a clip counts; None: as much as in training."""
+    average: tuple[Path, ...] = ()
+    """Checkpoints of the same network with whose weights those of the run are averaged: what a model learnt before a
+    run and in it are found together in the middle (Wortsman et al., 2022)."""
+
+
+AS_TRAINED = Changes()
+
+
+def box(source: Path, target: Path, *, half: bool = False, changes: Changes = AS_TRAINED) -> Boxed:
     """Write the checkpoint `source` to `target` as it goes into the package.
 
     It has no training state, and of its configuration no places (absolute paths and URIs), which get their defaults.
@@ -36,26 +52,47 @@ def box(source: Path, target: Path, *, half: bool = False, frames: int | None = 
         target: the file to write; whole or not at all.
         half: store kernels and matrices as float16. Vectors stay as they are: biases and the figures of batch
             normalisations are few, and running variances go beyond float16. So does a tensor that does not fit.
-        frames: in each clip that is served; None: as many as in training. Another number needs `avg_pool`, which takes
-            the mean over any number of them, and another calibration.
+        changes: with any of them the calibration is left out.
 
     Raises:
         CheckpointError: see `read_checkpoint`; checkpoint_too_large: more than `MOST_BYTES` would be written;
-            checkpoint_foreign: `frames` of a model that looks at the order of its frames.
+            checkpoint_foreign: `frames` of a model that looks at the order of its frames, or the average with a
+            checkpoint of another network.
+        ConfigError: no clip may have so many `frames`.
     """
     checkpoint = read_checkpoint(source)
     config = without_places(checkpoint.config, parse_config().plain())
-    if frames is not None:
-        config = _with_frames(config, frames, source)
-    weights = checkpoint.model_state_dict
+    if changes.frames is not None:
+        config = _with_frames(config, changes.frames, source)
+    if changes.place_weight is not None:
+        config["model"]["video"]["place_weight"] = changes.place_weight
+    weights = _averaged(checkpoint.model_state_dict, changes.average)
     stored = {name: _halved(value) if half else value for name, value in weights.items()}
     content = served_content(checkpoint)
     content |= {"model_state_dict": stored, "config": config}
-    if frames is not None:
+    if changes != AS_TRAINED:
         content |= {"calibration": None, "operating_points": None}
     write_content(target, content, MOST_BYTES)
     rounded = max((_change(weights[name], value) for name, value in stored.items()), default=0.0)
     return Boxed(target.stat().st_size, read_checkpoint(target).sha256, rounded)
+
+
+def _averaged(weights: Mapping[str, Tensor], others: Sequence[Path]) -> Mapping[str, Tensor]:
+    """The mean of all; whole numbers, such as counts of batches, are those of the first."""
+    states = [weights]
+    for path in others:
+        state = read_checkpoint(path).model_state_dict
+        if {name: value.shape for name, value in state.items()} != {name: one.shape for name, one in weights.items()}:
+            raise CheckpointError("checkpoint_foreign", f"{path} holds another network: its weights have no average")
+        states.append(state)
+    return {name: _mean([state[name] for state in states]) for name in weights}
+
+
+def _mean(values: Sequence[Tensor]) -> Tensor:
+    first = values[0]
+    if len(values) == 1 or not first.is_floating_point():
+        return first
+    return torch.stack([value.double() for value in values]).mean(0).to(first.dtype)
 
 
 def _with_frames(config: dict[str, Any], frames: int, source: Path) -> dict[str, Any]:
@@ -64,6 +101,7 @@ def _with_frames(config: dict[str, Any], frames: int, source: Path) -> dict[str,
         detail = f"{source}: its temporal encoder, {temporal}, was trained on clips of its own length: leave that"
         raise CheckpointError("checkpoint_foreign", detail)
     config["dataset"]["video"]["temporal_window"] = frames
+    parse_config({"dataset": {"video": {"temporal_window": frames}}})
     return config
 
 

@@ -34,6 +34,8 @@ TEMPORARY = ".ckpt-"
 DIGEST = ".sha256"
 """Ending of a file that may lie beside a checkpoint, with the digest that it must have, as `sha256sum` writes it."""
 ZIP_MAGIC = b"PK\x03\x04"
+DOS_FOLDER = 0x10
+"""The bit of an entry's attributes that marks a folder (APPNOTE.TXT 4.4.15)."""
 MOST_OPCODES = 100_000
 """Instructions after which a pickle is taken for one."""
 REQUIRED = (
@@ -202,7 +204,8 @@ def _check_archive(file: BinaryIO) -> None:
     """Torch itself compares no checksums, so a flipped bit in a weight would pass; here each one is compared.
 
     Nor does it ask how much comes out of an archive: one that is compressed, or whose entries overlap, may hold a
-    thousand times its size. Torch writes neither.
+    thousand times its size. Torch writes neither. Of an entry that is marked as a folder it reads nothing, and takes
+    what lies in memory for weights.
     """
     size = file.seek(0, 2)
     file.seek(0)
@@ -213,6 +216,8 @@ def _check_archive(file: BinaryIO) -> None:
             entries = archive.infolist()
             if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
                 raise CheckpointError("checkpoint_foreign", "a compressed archive, as no checkpoint is")
+            if any(entry.external_attr & DOS_FOLDER for entry in entries):
+                raise CheckpointError("checkpoint_damaged", "a part says that it is a folder")
             if sum(entry.file_size for entry in entries) > size:
                 raise CheckpointError("checkpoint_damaged", "its parts are larger than the file")
             broken = archive.testzip()

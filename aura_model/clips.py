@@ -143,7 +143,7 @@ class ClipLoader:
     def load(self, source: BinaryIO | Path | bytes, rng: np.random.Generator | None) -> Clips:
         """See `load_clips`."""
         watch, video = Stopwatch(), self._config.dataset.video
-        with _opened(source) as file, open_media(file, self._config.limits) as media:
+        with opened(source) as file, open_media(file, self._config.limits) as media:
             starts = sample_starts(media.duration, video, rng)
             windows = [start + np.arange(video.temporal_window) / video.frame_rate for start in starts]
             watch.lap("open")
@@ -191,7 +191,8 @@ def _speech_gate(config: AudioConfig, threads: int) -> "SpeechGate | None":
 
 
 @contextmanager
-def _opened(source: BinaryIO | Path | bytes) -> Iterator[BinaryIO]:
+def opened(source: BinaryIO | Path | bytes) -> Iterator[BinaryIO]:
+    """A media file to read from; what was opened here is closed when the block ends, what was given open is not."""
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif isinstance(source, Path):

@@ -45,6 +45,8 @@ Family = Literal[
     "generated_picture",
 ]
 """Pseudo-fakes of pictures that may be trained on, see `aura_model.augment.families`."""
+GeneratedFamily = Literal["generated_person", "generated_swap"]
+"""What is made of clips that were given as fakes, see `aura_model.augment.pairs`."""
 Level = Literal["TRACE", "DEBUG", "INFO", "SUCCESS", "WARNING", "ERROR", "CRITICAL"]
 
 
@@ -163,11 +165,12 @@ class PseudoFakesConfig(Section):
 
     enabled: bool
     families: Mapping[Family, NonNegative]
+    generated: Mapping[GeneratedFamily, NonNegative]
     pairs: PairsConfig
     margin: Annotated[float, Field(ge=0, le=2)]
     size: Annotated[int, Field(ge=64, le=1024)]
 
-    @field_validator("families")
+    @field_validator("families", "generated")
     @classmethod
     def _some(cls, value: Mapping[str, float]) -> Mapping[str, float]:
         if not sum(value.values()):
@@ -278,6 +281,7 @@ class VideoModelConfig(Section):
     backbone: str
     pretrained: bool
     temporal: Temporal
+    place_weight: NonNegative
 
 
 class AudioModelConfig(Section):

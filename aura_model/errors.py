@@ -65,6 +65,16 @@ class MediaError(AuraError):
         super().__init__(code, detail)
 
 
+class DecoderError(AuraError):
+    """No decode child can be had now, which is not the media's fault: a later call may find one."""
+
+    def __init__(self, detail: str) -> None:
+        super().__init__("no_decoder", detail)
+
+    def __reduce__(self) -> tuple[type["DecoderError"], tuple[str]]:
+        return type(self), (self.detail,)
+
+
 class CheckpointError(AuraError):
     """A checkpoint is missing, damaged or foreign."""
 

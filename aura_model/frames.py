@@ -4,7 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any
+from typing import Any, NamedTuple
 
 import av
 import numpy as np
@@ -15,8 +15,9 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from aura_model.config import LimitsConfig
+from aura_model.elementary import Track
 from aura_model.errors import MediaError
-from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, Track, check_size
+from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, check_size
 
 EARLY = 1e-3
 """A frame counts as displayed this many seconds before its time, for rounded timestamps."""
@@ -24,6 +25,11 @@ MAX_ERROR_SHARE = 0.8
 """Above this share of refused packets, what the decoder does return is garbage (as with encrypted video)."""
 UNKNOWN_SIDE_DATA = range(28, 40)
 """FFmpeg's types of side data for which PyAV has no name; in 8.1, 31 is EXIF."""
+
+LEAST_ASPECT, MOST_ASPECT = 0.25, 4.0
+"""Widths of a pixel by its height beyond which a stream's word is not taken; those of cameras and discs are 0.5..2."""
+NEARLY_SQUARE = 0.02
+"""So little off, an aspect is the rounding of whoever scaled the video."""
 
 UNSPECIFIED = 2
 MATRICES = frozenset({0, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
@@ -78,6 +84,14 @@ def _upright(theta: int, *, mirrored: bool) -> Orientation:
     return Orientation(theta // 90, flip=mirrored) if theta % 90 == 0 else Orientation(0, flip=False)
 
 
+class _Shown(NamedTuple):
+    """A decoded frame."""
+
+    time: float
+    frame: VideoFrame
+    aspect: float
+
+
 class FrameReader:
     """Returns the frame on display at each of a rising sequence of moments; skips ahead to key frames.
 
@@ -90,6 +104,7 @@ class FrameReader:
         self._track: Track[VideoCodecContext] = media.video
         self._limits = limits
         self._start = media.start
+        self._still = media.still
         self._interval = 1 / media.fps if media.fps else 0.0
         self._keys = _key_frames(self._track, self._start)
         self._context = _prepare(self._track.context, limits, threads)
@@ -97,11 +112,13 @@ class FrameReader:
         self._begun = 0
         self._decoded: deque[VideoFrame] = deque()
         self._ended = False
-        self._ahead: tuple[float, VideoFrame] | None = None
-        self._shown: tuple[float, VideoFrame] | None = None
+        self._ahead: _Shown | None = None
+        self._shown: _Shown | None = None
         self._last = -math.inf
         self.width = self.height = 0
-        """Pixels as stored, of the first frame."""
+        """Of the first frame in square pixels, before it is turned."""
+        self.aspect = 1.0
+        """Width of a pixel by its height in the frame that `at` gave last."""
         self.orientation = Orientation(0, flip=False)
         """How the first frame is turned for display."""
         self.refused = 0
@@ -118,7 +135,7 @@ class FrameReader:
             MediaError: corrupt_video when nothing can be decoded, or a frame beyond the size limits.
         """
         self._skip_to(time)
-        while self._ahead is None or self._ahead[0] <= time + EARLY:
+        while self._ahead is None or self._ahead.time <= time + EARLY:
             self._shown = self._ahead or self._shown
             self._ahead = self._decode()
             if self._ahead is None:
@@ -127,7 +144,8 @@ class FrameReader:
         if shown is None:
             most = self._limits.max_pixels
             raise MediaError("corrupt_video", f"No frame can be decoded: damaged, or larger than {most} pixels.")
-        return shown[1]
+        self.aspect = shown.aspect
+        return shown.frame
 
     @property
     def damaged(self) -> bool:
@@ -146,11 +164,11 @@ class FrameReader:
     def _skip_to(self, time: float) -> None:
         """Jump to the last key frame before `time` where that leaves packets out."""
         target = max((index for index, at in self._keys if at <= time), default=0)
-        if target <= self._next_packet or (self._ahead and self._ahead[0] > time):
+        if target <= self._next_packet or (self._ahead and self._ahead.time > time):
             return
         self._begin_at(target)
         self._ahead = self._decode()
-        if self._ahead and self._ahead[0] <= time + EARLY and self._ahead[1].key_frame:
+        if self._ahead and self._ahead.time <= time + EARLY and self._ahead.frame.key_frame:
             self._begun = target
         else:
             self._keys.clear()
@@ -162,22 +180,32 @@ class FrameReader:
         self._decoded.clear()
         self._ahead = None
 
-    def _decode(self) -> tuple[float, VideoFrame] | None:
-        """The next frame in order of display and its time, or None at the end."""
+    def _decode(self) -> _Shown | None:
+        """The next frame in order of display, or None at the end."""
         while not self._decoded and not self._ended:
             self._feed()
         if not self._decoded:
             return None
         frame = self._decoded.popleft()
-        check_size(frame.width, frame.height, self._limits)
+        aspect = self._aspect()
+        size = square_size(frame, aspect)
+        check_size(*size, self._limits)
         if not self.frames:
-            self.width, self.height, self.orientation = frame.width, frame.height, orientation(frame)
+            (self.width, self.height), self.orientation = size, orientation(frame)
         self.frames += 1
         self.marred += frame.is_corrupt
         stamp = frame.pts if frame.pts is not None else frame.dts
         time = float(stamp * self._track.time_base) - self._start if stamp is not None else self._last + self._interval
         self._last = time if math.isfinite(time) else 0.0
-        return self._last, frame
+        return _Shown(self._last, frame, aspect)
+
+    def _aspect(self) -> float:
+        """Of the frame that was just decoded: the container's, else the stream's own, which is known only now.
+
+        A still has square pixels: its density is that of print.
+        """
+        aspect = self._track.aspect or self._context.sample_aspect_ratio
+        return float(aspect) if aspect and not self._still else 1.0
 
     def _feed(self) -> None:
         packets = self._track.packets
@@ -214,6 +242,13 @@ def _key_frames(track: Track[VideoCodecContext], start: float) -> list[tuple[int
     return keys
 
 
+def square_size(frame: VideoFrame, aspect: float) -> tuple[int, int]:
+    """Width and height of a frame in square pixels; no side is shrunk, for that would lose what is there."""
+    if not LEAST_ASPECT <= aspect <= MOST_ASPECT or abs(aspect - 1) < NEARLY_SQUARE:
+        return frame.width, frame.height
+    return (round(frame.width * aspect), frame.height) if aspect > 1 else (frame.width, round(frame.height / aspect))
+
+
 class Converter:
     """Frames to upright RGB; keeps one scaler for all of them.
 
@@ -225,9 +260,10 @@ class Converter:
         self._reformatter = VideoReformatter()
         self._threads = threads
 
-    def rgb(self, frame: VideoFrame) -> npt.NDArray[np.uint8]:
-        """Convert to [H, W, 3] as displayed."""
+    def rgb(self, frame: VideoFrame, aspect: float = 1.0) -> npt.NDArray[np.uint8]:
+        """Convert to [H, W, 3] as displayed, in square pixels."""
         if frame.colorspace not in MATRICES:
             frame.colorspace = UNSPECIFIED
-        converted = self._reformatter.reformat(frame, format="rgb24", threads=self._threads)
+        width, height = square_size(frame, aspect)
+        converted = self._reformatter.reformat(frame, width, height, format="rgb24", threads=self._threads)
         return orientation(frame).apply(converted.to_ndarray().astype(np.uint8, copy=False))

@@ -6,12 +6,12 @@ checked before the first frame is decoded. Formats, codecs and frame size are li
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fractions import Fraction
-from itertools import islice
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Generic, TypeVar
+from itertools import chain
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO
 
 import av
 from av.audio.codeccontext import AudioCodecContext
@@ -22,16 +22,16 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field
 
+from aura_model.clocks import SET_ANEW, one_clock
 from aura_model.config import LimitsConfig, NonNegative
+from aura_model.durations import check_duration, claimed, is_cut, lasting
+from aura_model.elementary import C, Track
 from aura_model.errors import ConfigError, MediaError
 from aura_model.sniff import check_names
-from aura_model.stills import JPEG, still_size
+from aura_model.stills import JPEG, STILLS, still_size
 
-STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
 VIDEOS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv"})
 SOUNDS = frozenset({"ogg", "wav", "mp3", "flac", "aac"})
-CLAIMS_BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
-"""Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
 CONTAINERS = ",".join(sorted(STILLS | VIDEOS | SOUNDS))
 VIDEO_CODECS = frozenset(
     {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
@@ -49,14 +49,8 @@ OLDEST_FFMPEG = (8, 1, 2)
 if TYPE_CHECKING:
     from av.packet import Packet
 
-C = TypeVar("C", VideoCodecContext, AudioCodecContext)
-
-REORDER = 64
-"""Packets whose presentation may come in another order than their decoding (H.264 allows 16)."""
 AUDIO_PACKETS_PER_FRAME = 10
 """Sound may have this many packets for each video frame that the limits allow."""
-MISSING_SECONDS, MISSING_SHARE = 0.25, 0.05
-"""A file that is shorter than its header claims by more than the larger of these is truncated."""
 
 Count = Annotated[int, Field(ge=0, lt=2**53)]
 Name = Annotated[str, Field(max_length=100)]
@@ -73,73 +67,13 @@ class MediaInfo(BaseModel):
     duration: NonNegative
     """Seconds from the first to the last presented moment; 0 for a still."""
     width: Count
-    """Pixels as displayed, after rotation; 0 without video."""
+    """Square pixels as displayed, after rotation, of the first frame; 0 without video."""
     height: Count
     fps: NonNegative
     rotation: Count
     """Clockwise degrees that were applied for display: 0, 90, 180 or 270."""
     video_codec: Name | None
     audio_codec: Name | None
-
-
-@dataclass(frozen=True, eq=False)
-class Track(Generic[C]):
-    """One elementary stream, in memory: PyAV's own stream points into the container and must not outlive it."""
-
-    context: C
-    """The decoder, not opened yet."""
-    time_base: Fraction
-    """Seconds of one tick of the timestamps."""
-    claimed: float
-    """Seconds that the header claims for this stream; 0 where it says nothing."""
-    packets: "list[Packet[Any]]" = field(default_factory=list)
-    """In decoding order."""
-
-    def time(self, packet: "Packet[Any]") -> float | None:
-        """When a packet is presented, seconds of the container's clock; None where it has no timestamp."""
-        stamp = packet.pts if packet.pts is not None else packet.dts
-        return None if stamp is None else float(stamp * self.time_base)
-
-    @property
-    def codec(self) -> str:
-        """The codec's name, as FFmpeg has it."""
-        return str(self.context.codec.canonical_name)
-
-    @property
-    def start(self) -> float | None:
-        """The first presentation time, seconds of the container's clock; None without timestamps."""
-        shown = list(_presented(self.packets))
-        stamps = [p.pts for p in shown if p.pts is not None] or [p.dts for p in shown if p.dts is not None]
-        return float(min(stamps) * self.time_base) if stamps else None
-
-    @property
-    def end(self) -> float | None:
-        """The end of the last presented packet, seconds of the container's clock; None without timestamps.
-
-        Where packets have no duration, the last one is taken to last as long as those before it.
-        """
-        shown = [(self.time(p), float((p.duration or 0) * self.time_base)) for p in _presented(reversed(self.packets))]
-        ends = [(time, length) for time, length in shown if time is not None]
-        if not ends:
-            return None
-        time, length = max(ends)
-        return time + (length or (time - min(ends)[0]) / max(1, len(ends) - 1))
-
-    @property
-    def span(self) -> float | None:
-        """Seconds from start to end; None without timestamps."""
-        start, end = self.start, self.end
-        return None if start is None or end is None else max(0.0, end - start)
-
-    @property
-    def count(self) -> int:
-        """Packets that are presented; those that an edit list cuts away are decoded only."""
-        return sum(not packet.is_discard for packet in self.packets)
-
-
-def _presented(packets: "Iterable[Packet[Any]]") -> "Iterator[Packet[Any]]":
-    """The first packets that an edit list leaves, as many as may stand out of order."""
-    return islice((packet for packet in packets if not packet.is_discard), REORDER)
 
 
 @dataclass(frozen=True, eq=False)
@@ -204,23 +138,22 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
         if video is None and audio is None:
             raise MediaError("no_video_stream", "The file holds neither video nor sound that can be decoded.")
         _check_video(container, video, limits)
-        _check_duration(_claimed(container), limits)
         picture = _track(video, video.codec_context) if video else None
         sound = _track(audio, audio.codec_context) if audio else None
         tracks = {s.index: t for s, t in ((video, picture), (audio, sound)) if s and t}
         _read_packets(container, tracks, limits)
         if picture and container.format.name in STILLS:
             _keep_one(picture, limits)
-        duration = _duration(container, tracks.values())
-        _check_duration(duration, limits)
+        duration = lasting(container, tracks.values())
+        check_duration(duration, limits)
         yield Media(
             sha256=digest,
             bytes=size,
             container=container.format.name,
-            video=picture,
-            audio=sound,
+            video=_held(picture, sound),
+            audio=_held(sound, picture),
             duration=duration,
-            truncated=_is_cut(container, tracks.values()),
+            truncated=is_cut(container, tracks),
         )
 
 
@@ -279,10 +212,13 @@ def _choose_video(container: InputContainer) -> VideoStream | None:
     """The largest moving picture, one that can be decoded if there is any; cover art is none."""
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
-    def rank(stream: VideoStream) -> tuple[bool, int]:
-        """Whether it can be decoded, then pixels a frame."""
+    def rank(stream: VideoStream) -> tuple[bool, bool, bool, int]:
+        """Whether it can be decoded, whether it moves (a JPEG beside a video is its thumbnail), then pixels a frame."""
         context = stream.codec_context
-        return _is_accepted(container, stream), context.width * context.height if context else 0
+        if not context:
+            return False, False, False, 0
+        moves = stream.frames != 1, context.name != "mjpeg"  # some containers do not count the frames
+        return _is_accepted(container, stream), *moves, context.width * context.height
 
     return max(pictures, key=rank, default=None)
 
@@ -324,17 +260,37 @@ def check_size(width: int, height: int, limits: LimitsConfig) -> None:
 
 def _track(stream: VideoStream | AudioStream, context: C) -> Track[C]:
     base = stream.time_base or Fraction(1, av.time_base)
-    return Track(context, base, float((stream.duration or 0) * base))
+    aspect = stream.sample_aspect_ratio if isinstance(stream, VideoStream) else None
+    return Track(context, base, float((stream.duration or 0) * base), aspect)
+
+
+def _held(track: Track[C] | None, other: Track[Any] | None) -> Track[C] | None:
+    """A track, or None where it is only announced: browsers announce a video that they then record no frame of."""
+    return None if track and other and other.packets and not track.packets else track
 
 
 def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], limits: LimitsConfig) -> None:
+    """Read on from the first packet if what the header claims, which may depend on that one, is within the limits."""
+    packets = _packets(container, tracks)
+    first = next(packets, None)
+    check_duration(claimed(container, first), limits)
+    _fill(tracks, chain([first] if first else [], packets), limits)
+
+
+def _packets(container: InputContainer, tracks: Mapping[int, Track[Any]]) -> "Iterator[Packet[Any]]":
+    """Those of the tracks, in the order of the file, on one clock."""
+    packets = _intact(container.demux([container.streams[index] for index in tracks]))
+    return one_clock(packets) if container.format.name in SET_ANEW else packets
+
+
+def _fill(tracks: Mapping[int, Track[Any]], packets: "Iterator[Packet[Any]]", limits: LimitsConfig) -> None:
     """Fill the tracks; what was read before a damaged spot is kept, an empty track is refused by its decoder."""
     room = {
         index: limits.max_frames * (1 if isinstance(track.context, VideoCodecContext) else AUDIO_PACKETS_PER_FRAME)
         for index, track in tracks.items()
     }
     spare = 2 * limits.max_bytes
-    for packet in _intact(container.demux([container.streams[index] for index in tracks])):
+    for packet in packets:
         index, spare = packet.stream.index, spare - packet.size
         room[index] -= bool(packet.size)
         if min(room[index], spare) < 0:
@@ -354,38 +310,3 @@ def _keep_one(picture: Track[VideoCodecContext], limits: LimitsConfig) -> None:
     del picture.packets[1:]
     for packet in picture.packets:
         check_size(*still_size(memoryview(packet)), limits)
-
-
-def _duration(container: InputContainer, tracks: Iterable[Track[Any]]) -> float:
-    """Seconds from the first frame (the first sound without video) to the end of the longer track."""
-    if container.format.name in STILLS:
-        return 0.0
-    start = next((track.start for track in tracks if track.start is not None), None)
-    ends = [track.end for track in tracks if track.end is not None]
-    return _claimed(container) if start is None else max(0.0, *(end - start for end in ends))
-
-
-def _claimed(container: InputContainer) -> float:
-    """Seconds, as the header has it; 0 where it says nothing."""
-    return (container.duration or 0) / av.time_base
-
-
-def _is_cut(container: InputContainer, tracks: Iterable[Track[Any]]) -> bool:
-    """Whether the header claims more than there is: for each track where it says so, else for the longest."""
-    if container.format.name in STILLS:
-        return False
-    if container.format.name in CLAIMS_BY_TRACK:
-        return any(_misses(track.claimed, track.span or 0.0) for track in tracks)
-    ends = [track.end for track in tracks if track.end is not None]
-    return bool(ends) and _misses(_claimed(container), max(ends))
-
-
-def _misses(claimed: float, there: float) -> bool:
-    return claimed - there > max(MISSING_SECONDS, MISSING_SHARE * there)
-
-
-def _check_duration(duration: float, limits: LimitsConfig) -> None:
-    if duration > limits.max_seconds:
-        raise MediaError(
-            "too_long", f"The media lasts {duration:.0f} s; at most {limits.max_seconds:.0f} s are accepted."
-        )

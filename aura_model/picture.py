@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,7 +10,7 @@ from av.video.frame import VideoFrame
 
 from aura_model.config import FaceConfig, LimitsConfig
 from aura_model.errors import MediaError
-from aura_model.faces import Face, FaceDetector, Image, center_crop, crop_face
+from aura_model.faces import Face, FaceDetector, Floats, Image, center_crop, crop_face
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import Media
 from aura_model.stopwatch import Stopwatch
@@ -30,7 +31,7 @@ class Crops:
     frames: npt.NDArray[np.uint8]
     """[T, size, size, 3] RGB."""
     boxes: npt.NDArray[np.float32]
-    """[T, 4] the face, source pixels as displayed."""
+    """[T, 4] the face, source pixels as displayed (of the first frame, where the size changes)."""
     landmarks: npt.NDArray[np.float32]
     """[T, 5, 2] in crop pixels."""
 
@@ -64,7 +65,7 @@ class PictureReader:
             MediaError: corrupt_video, or a frame beyond the size limits.
         """
         reader = FrameReader(media, self._limits, self._threads)
-        work = _Faces(self._detector, self._face, Converter(self._threads))
+        work = _Faces(self._detector, self._face, Converter(self._threads), reader)
         for index, frames in enumerate(_by_window(reader, windows)):
             watch.lap("decode")
             work.add(index, windows[index], frames)
@@ -77,20 +78,30 @@ class PictureReader:
         return _picture(crops, reader)
 
 
+class _Shown(NamedTuple):
+    """A frame and the width of its pixels by their height."""
+
+    frame: VideoFrame
+    aspect: float
+
+
 class _Faces:
     """Collects the crops of each window, then names their tracks over the whole video."""
 
-    def __init__(self, detector: FaceDetector | None, config: FaceConfig, convert: Converter) -> None:
+    def __init__(
+        self, detector: FaceDetector | None, config: FaceConfig, convert: Converter, reader: FrameReader
+    ) -> None:
         self._detector = detector
         self._config = config
         self._convert = convert
+        self._reader = reader
         self._detections: list[Detection] = []
         self._local: list[tuple[Crops, Track]] = []
         self._centres: list[Crops] = []
 
-    def add(self, index: int, times: Window, frames: Sequence[VideoFrame]) -> None:
+    def add(self, index: int, times: Window, frames: Sequence[_Shown]) -> None:
         """Cut the faces out of window `index`; `frames` [T] are those on display at `times` [T]."""
-        images = _Images(frames, self._convert)
+        images = _Images(frames, self._convert, _displayed(self._reader))
         if self._detector is None:
             self._centres.append(_centre(index, images, self._config.size))
             return
@@ -106,7 +117,7 @@ class _Faces:
         for i in sorted({*range(0, len(times), self._config.every), len(times) - 1}):
             key = images.key(i)
             if key not in found:
-                found[key] = detector.detect(images[i])
+                found[key] = [_unscaled(face, images.scale(images[i])) for face in detector.detect(images[i])]
             detections.append(Detection(float(times[i]), found[key]))
         return detections
 
@@ -124,9 +135,10 @@ class _Faces:
 class _Images:
     """The frames of a window as RGB, converted when first used; a frame shown twice in a row is converted once."""
 
-    def __init__(self, frames: Sequence[VideoFrame], convert: Converter) -> None:
+    def __init__(self, frames: Sequence[_Shown], convert: Converter, size: tuple[int, int]) -> None:
         self._frames = frames
         self._convert = convert
+        self._size = size
         self._images: dict[int, Image] = {}
 
     def __len__(self) -> int:
@@ -135,8 +147,13 @@ class _Images:
     def __getitem__(self, index: int) -> Image:
         key = self.key(index)
         if key not in self._images:
-            self._images[key] = self._convert.rgb(self._frames[index])
+            self._images[key] = self._convert.rgb(*self._frames[index])
         return self._images[key]
+
+    def scale(self, image: Image) -> Floats:
+        """[2] x, y: how many pixels of an image one of the video's is; calls over a poor network change their size."""
+        height, width = image.shape[:2]
+        return np.array([width / self._size[0], height / self._size[1]], dtype=np.float32)
 
     def take(self) -> Iterator[Image]:
         """Each image in turn, forgotten afterwards: a window of large frames would fill the child's memory."""
@@ -147,15 +164,15 @@ class _Images:
 
     def key(self, index: int) -> int:
         """The same for the same frame."""
-        return id(self._frames[index])
+        return id(self._frames[index].frame)
 
 
-def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[VideoFrame]]:
+def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[_Shown]]:
     """The frames of each window, read in one pass; windows may overlap."""
     pending = sorted((float(time), index) for index, window in enumerate(windows) for time in window)
-    frames: list[list[VideoFrame]] = [[] for _ in windows]
+    frames: list[list[_Shown]] = [[] for _ in windows]
     for time, index in pending:
-        frames[index].append(reader.at(time))
+        frames[index].append(_Shown(reader.at(time), reader.aspect))
         if len(frames[index]) == len(windows[index]):
             yield frames[index]
             frames[index] = []
@@ -168,7 +185,7 @@ def _cut(index: int, tracks: Sequence[Track], times: Window, images: _Images, co
     boxes = [track.boxes_at(times) for track in tracks]
     points = [track.landmarks_at(times) for track in tracks]
     cut = [
-        [crop_face(image, b[i], p[i], config.margin, config.size) for b, p in zip(boxes, points, strict=True)]
+        _cut_image(image, [b[i] for b in boxes], [p[i] for p in points], images.scale(image), config)
         for i, image in enumerate(images.take())
     ]
     return [
@@ -177,10 +194,19 @@ def _cut(index: int, tracks: Sequence[Track], times: Window, images: _Images, co
     ]
 
 
+def _cut_image(
+    image: Image, boxes: Sequence[Floats], points: Sequence[Floats], scale: Floats, config: FaceConfig
+) -> list[tuple[Image, Floats]]:
+    """Cut faces out of one image; boxes and landmarks are in the video's pixels."""
+    faces = zip(boxes, points, strict=True)
+    return [crop_face(image, box * np.tile(scale, 2), five * scale, config.margin, config.size) for box, five in faces]
+
+
 def _centre(index: int, images: _Images, size: int) -> Crops:
-    cut = [center_crop(image, size) for image in images.take()]
-    frames, boxes, points = zip(*cut, strict=True)
-    return Crops(index, 0, np.stack(frames), np.stack(boxes), np.stack(points))
+    cut = [(center_crop(image, size), images.scale(image)) for image in images.take()]
+    frames = np.stack([frame for (frame, _, _), _ in cut])
+    boxes = np.stack([box * np.tile(np.reciprocal(scale), 2) for (_, box, _), scale in cut])
+    return Crops(index, 0, frames, boxes, np.stack([points for (_, _, points), _ in cut]))
 
 
 def _is_part(local: Track, whole: Track) -> bool:
@@ -188,7 +214,16 @@ def _is_part(local: Track, whole: Track) -> bool:
     return bool(np.any((whole.times == local.times[0]) & np.all(whole.boxes == local.boxes[0], axis=1)))
 
 
+def _unscaled(face: Face, scale: Floats) -> Face:
+    """A face of one image in the video's pixels."""
+    inverse = np.reciprocal(scale)
+    return Face(face.box * np.tile(inverse, 2), face.landmarks * inverse, face.score)
+
+
+def _displayed(reader: FrameReader) -> tuple[int, int]:
+    """Width and height of the first frame as displayed."""
+    return (reader.height, reader.width) if reader.orientation.turns % 2 else (reader.width, reader.height)
+
+
 def _picture(crops: list[Crops], reader: FrameReader) -> Picture:
-    turned = reader.orientation
-    width, height = (reader.height, reader.width) if turned.turns % 2 else (reader.width, reader.height)
-    return Picture(crops, width, height, turned.degrees, reader.damaged)
+    return Picture(crops, *_displayed(reader), reader.orientation.degrees, reader.damaged)

@@ -20,10 +20,18 @@ from aura_model.analysis import Analysis, Verdict
 from aura_model.calibration import band_in_force
 from aura_model.config import Config, InferenceConfig
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
-from aura_model.errors import MEDIA_ERRORS, CheckpointError, ConfigError, MediaError, media_status, problem_type
+from aura_model.errors import (
+    MEDIA_ERRORS,
+    CheckpointError,
+    ConfigError,
+    DecoderError,
+    MediaError,
+    media_status,
+    problem_type,
+)
 from aura_model.logging import printable, setup_logging
 from aura_model.predictor import Prediction, Predictor
-from aura_model.settings import load_config
+from aura_model.settings import load_config, override
 
 MOST_CHILDREN = 4
 PIPED_WIDTH = 160
@@ -90,7 +98,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             setup_logging(config.logging)
             run = _Run(config.inference, draw=args.contact_sheet is not None)
             finished = _predict(args.files, config, run, explain=args.explain)
-        except (ConfigError, CheckpointError) as error:
+        except (ConfigError, CheckpointError, DecoderError) as error:
             return _fail(error.detail)
     _report(run.done, out, as_json=args.json)
     if args.contact_sheet is not None:
@@ -216,7 +224,7 @@ def _png(text: str) -> Path:
 def _overrides(args: argparse.Namespace) -> list[str]:
     """The settings of the command line; JSON is YAML, so a path keeps its exact letters."""
     named = {"inference.checkpoint": args.checkpoint, "inference.device": args.device}
-    return [*args.overrides, *(f"{key}={json.dumps(str(value))}" for key, value in named.items() if value is not None)]
+    return [*args.overrides, *(override(key, value) for key, value in named.items() if value is not None)]
 
 
 if __name__ == "__main__":

@@ -62,6 +62,7 @@ class Predictor:
         Raises:
             MediaError: the media is at fault.
             OSError: the path cannot be opened.
+            DecoderError: no decode child can be had.
         """
         return self._judge(self._decode(path)).analysis
 

@@ -24,7 +24,7 @@ from typing import Self
 from aura_model import wire
 from aura_model.clips import Clips
 from aura_model.config import Config
-from aura_model.errors import MEDIA_ERRORS, ConfigError, MediaError
+from aura_model.errors import MEDIA_ERRORS, ConfigError, DecoderError, MediaError
 from aura_model.logging import get_logger
 
 GRACE = 5
@@ -51,6 +51,9 @@ class Sandbox:
             config: what is cut out, and the limits.
             children: how many files are opened at once.
             threads: threads of each child.
+
+        Raises:
+            DecoderError: a child cannot be started.
         """
         self._config = config
         self._threads = threads
@@ -75,7 +78,7 @@ class Sandbox:
             MediaError: the media cannot be used; nothing else for bad media.
             OSError: the path cannot be opened.
             ConfigError: the children cannot load their networks.
-            RuntimeError: a child does not start, or the sandbox is closed.
+            DecoderError: a child does not start, or the sandbox is closed.
         """
         end = time.monotonic() + (seconds if seconds is not None else float("inf"))
         with _descriptor(source, self._config.limits.max_bytes) as descriptor, self._child(end) as child:
@@ -89,7 +92,7 @@ class Sandbox:
             child = self._renewed(child)
             yield child
         finally:
-            with suppress(OSError):  # a process cannot be started now; the next call tries again
+            with suppress(DecoderError):  # a process cannot be started now; the next call tries again
                 child = self._renewed(child)
             self._idle.put(child)
 
@@ -100,7 +103,7 @@ class Sandbox:
             raise MediaError("decode_timeout", "No decoder became free in time; try again later.") from None
         if child is None:
             self._idle.put(None)
-            raise RuntimeError("the sandbox is closed")
+            raise DecoderError("The sandbox is closed.")
         return child
 
     def _renewed(self, child: "_Child") -> "_Child":
@@ -113,7 +116,7 @@ class Sandbox:
         return fresh
 
     def close(self) -> None:
-        """End every child; those at work are waited for. Whoever still waits for one gets a RuntimeError."""
+        """End every child; those at work are waited for. Whoever still waits for one gets a DecoderError."""
         while self._children:
             child = self._idle.get()
             if child:
@@ -139,15 +142,16 @@ class _Child:
         with theirs:
             try:
                 self._process = _start(theirs.fileno())
-            except OSError:
+            except OSError as error:
                 self._link.close()
-                raise
+                raise DecoderError(f"A decode child cannot be started: {error.strerror}.") from None
         self._finalizer = weakref.finalize(self, _end, self._process, self._link)
         self._start_by = time.monotonic() + START_SECONDS
         self._ready = False
         self._usable = True
         self.files = 0
-        wire.send(self._link, wire.Opening(config=config.plain(), threads=threads))
+        with suppress(OSError):  # one that has ended already is found when it is greeted
+            wire.send(self._link, wire.Opening(config=config.plain(), threads=threads))
 
     @property
     def alive(self) -> bool:
@@ -171,7 +175,7 @@ class _Child:
                 "decode_timeout", f"Decoding took longer than {limit:.0f} s; send a shorter video."
             ) from None
         except (EOFError, ConnectionError, ValueError):
-            raise MediaError("decode_crashed", f"The decoder ended with {self._cause()}; re-encode the file.") from None
+            raise self._end_of_child() from None
         self._usable = True
         if clips is None:
             raise _media_error(*(header.error or ("bug", "")))
@@ -184,7 +188,7 @@ class _Child:
             header = self._greeting(end)
         except (EOFError, OSError, ValueError):
             self._usable = False
-            raise RuntimeError(f"a decode child did not start: {self._cause()}") from None
+            raise DecoderError(f"A decode child did not start: {self._cause()}.") from None
         if header.error:
             self._usable = False
             raise ConfigError(header.error[1])
@@ -201,6 +205,13 @@ class _Child:
                 raise MediaError("decode_timeout", "No decoder became ready in time; try again later.") from None
             raise
         return wire.receive_message(_Until(self._link, self._start_by), wire.Header)
+
+    def _end_of_child(self) -> MediaError:
+        """What the end of the process says of the file. Its own excess of memory is an error, and no SIGKILL."""
+        cause = self._cause()
+        if self._process.returncode == -signal.SIGKILL:
+            return MediaError("decode_out_of_memory", "The decoder was killed from outside; try again later.")
+        return MediaError("decode_crashed", f"The decoder ended with {cause}; re-encode the file.")
 
     def _cause(self) -> str:
         """How the process ended, in a word."""

@@ -1,5 +1,6 @@
 """Where the values of the configuration come from: files, the environment, the command line; all of it untrusted."""
 
+import json
 import os
 import re
 import reprlib
@@ -108,6 +109,11 @@ def _is_setting(name: str) -> bool:
 
 def _env_key(name: str) -> str:
     return name.removeprefix(ENV_PREFIX).lower().replace("__", ".")
+
+
+def override(key: str, value: object) -> str:
+    """A setting as text for `load_config`, whatever characters are in a path or a name."""
+    return f"{key}={json.dumps(value, default=str, ensure_ascii=False)}"
 
 
 def _split_override(item: str) -> tuple[str, str]:

@@ -10,7 +10,8 @@ from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
 from av.audio.resampler import AudioResampler
 
-from aura_model.media import AUDIO_CODECS, Media, Track
+from aura_model.elementary import Track
+from aura_model.media import AUDIO_CODECS, Media
 
 SAMPLE_RATE = 16000
 PREROLL = 0.2
@@ -18,6 +19,8 @@ PREROLL = 0.2
 JITTER = 0.015
 """Seconds by which a timestamp may miss the end of the sound before it; more is a gap. Containers round to 1 ms and
 worse, and a packet lasts 20 ms or more."""
+NEAR = 1.0
+"""Seconds around a span from which frames are kept: where few packets have timestamps, many more are decoded."""
 RATES = range(4_000, 768_001)
 """Sampling rates, Hz, that sound may have; to resample from hundreds of megahertz takes seconds and gigabytes."""
 MIX = {"rematrix_maxval": "1.0"}
@@ -44,15 +47,34 @@ class SoundReader:
         return wave if any(found) else None
 
     def _frames(self, start: float, end: float) -> Iterator[tuple[float, AudioFrame]]:
-        """Decoded frames and their times, from a little before `start` to a little after `end`."""
-        first, last = np.searchsorted(self._times, [start, end])
-        needed = slice(max(0, first - 1), last + 1)
-        self._context.flush_buffers()
-        for time, packet in zip([*self._times[needed], end], [*self._track.packets[needed], None], strict=True):
+        """Decoded frames and their times, from a little before `start` to a little after `end`.
+
+        A frame without a timestamp follows the one before it: a packet may hold several frames (ADPCM in WAV), and one
+        timestamp may stand for several packets (AAC in transport streams).
+        """
+        follows = -np.inf
+        for time, packet in self._needed(start, end):
             for frame in self._decode(packet):
-                stamp = frame.pts
-                if frame.sample_rate in RATES:
-                    yield time if stamp is None else float(stamp * self._track.time_base) - self._start, frame
+                if frame.sample_rate not in RATES:
+                    continue
+                at = max(time, follows) if frame.pts is None else self._time(frame.pts)
+                follows = at + frame.samples / frame.sample_rate
+                if follows > start - NEAR and at < end + NEAR:
+                    yield at, frame
+
+    def _needed(self, start: float, end: float) -> "Iterator[tuple[float, av.Packet[Any] | None]]":
+        """The packets of a span and their times, from one with a timestamp on; None lets the decoder end."""
+        if not len(self._times):
+            return
+        first, last = np.searchsorted(self._times, [start, end])
+        stamped = np.searchsorted(self._times, self._times[max(0, first - 1)])  # the first of those with the same time
+        needed = slice(int(stamped), int(last) + 1)
+        self._context.flush_buffers()
+        yield from zip(self._times[needed].tolist(), self._track.packets[needed], strict=True)
+        yield end, None
+
+    def _time(self, stamp: int) -> float:
+        return float(stamp * self._track.time_base) - self._start
 
     def _decode(self, packet: "av.Packet[Any] | None") -> list[AudioFrame]:
         try:

@@ -1,7 +1,10 @@
 """Pictures by their first bytes: what needs no decoder."""
 
 import struct
+from collections.abc import Iterator
 
+STILLS = frozenset({"jpeg_pipe", "png_pipe", "webp_pipe"})
+"""FFmpeg's names of the files that are one picture."""
 JPEG = b"\xff\xd8\xff"
 PNG = b"\x89PNG"
 HEIF_BRANDS = frozenset(
@@ -11,6 +14,9 @@ HEIF_BRANDS = frozenset(
 _WEBP_ANIMATION = 0x02
 _NO_FRAME_HEADERS = frozenset({0xC4, 0xC8, 0xCC})
 """JPEG markers among 0xC0..0xCF that are tables, and no frame header."""
+_FILL, _SCAN, _END = 0xFF, 0xDA, b"\xff\xd9"
+_MOST_SEGMENTS = 10_000
+"""That are walked, for a picture may be made of nothing else; photos have a few hundred."""
 
 
 def is_animated(head: bytes) -> bool:
@@ -31,15 +37,34 @@ def still_size(data: bytes | memoryview) -> tuple[int, int]:
 
 
 def _jpeg_size(data: bytes | memoryview) -> tuple[int, int]:
-    """Walk the segments up to the frame header (ITU-T T.81, B.2.2)."""
-    at = 2
-    while at + 9 <= len(data) and data[at] == 0xFF:
-        marker = data[at + 1]
-        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS:
+    """From the frame header (ITU-T T.81, B.2.2)."""
+    for marker, at in _segments(data):
+        if 0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS and at + 9 <= len(data):
             height, width = struct.unpack_from(">HH", data, at + 5)
             return int(width), int(height)
-        at += 1 if marker == 0xFF else 2 + int.from_bytes(data[at + 2 : at + 4])
     return 0, 0
+
+
+def jpeg_ends(data: bytes | memoryview) -> bool:
+    """Whether a JPEG has its end (ITU-T T.81, B.1.1.3): looked for behind the head, where a thumbnail has one too.
+
+    Coded data has none: there a zero follows each 0xFF that is no marker (B.1.1.5).
+    """
+    start = max((at for _, at in _segments(data)), default=0)
+    return _END in bytes(data[start:])
+
+
+def _segments(data: bytes | memoryview) -> Iterator[tuple[int, int]]:
+    """Marker and place of each segment up to the first scan (ITU-T T.81, B.1.1.4), as far as they follow each other."""
+    at = 2
+    for _ in range(_MOST_SEGMENTS):
+        if at + 4 > len(data) or data[at] != 0xFF:
+            return
+        marker = data[at + 1]
+        yield marker, at
+        if marker == _SCAN:
+            return
+        at += 1 if marker == _FILL else 2 + int.from_bytes(data[at + 2 : at + 4])
 
 
 def _webp_size(head: bytes) -> tuple[int, int]:

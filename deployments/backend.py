@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from typing import Any
 
@@ -35,8 +35,8 @@ class ServeBackend:
         """See `Backend.predict`.
 
         The bytes travel through Ray's object store: one copy into shared memory, none where the cropper is on the same
-        node, one transfer where it is not. Leaving early, by a deadline or because the client has gone, cancels the
-        stages.
+        node, one transfer where it is not. Leaving early, by a deadline, an error or because the client has gone,
+        cancels both stages.
 
         Where a replica dies at work, or the detector has another model by now than the one that the clips were prepared
         for, everything is done once more, within the same time. What a file itself provokes is an answer, and final.
@@ -70,10 +70,13 @@ class ServeBackend:
         self, reference: Any, settings: Settings, seconds: float, trace: Trace
     ) -> Scored | Failed | Unfit:
         cropped = self._cropper.crop.remote(reference, settings, seconds, trace)
+        scored = self._detector.score.remote(cropped, trace)
         try:
-            outcome: Scored | Failed | Unfit = await self._detector.score.remote(cropped, trace)
-        except asyncio.CancelledError:
-            cropped.cancel()  # type: ignore[no-untyped-call]
+            outcome: Scored | Failed | Unfit = await scored
+        except BaseException:
+            for response in (scored, cropped):
+                with suppress(RayError, RayServeException):  # why it never began
+                    response.cancel()  # type: ignore[no-untyped-call]
             raise
         return outcome
 

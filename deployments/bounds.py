@@ -103,7 +103,11 @@ class BoundedStream(httpcore.AsyncNetworkStream):
         timeout: float | None = None,  # noqa: ASYNC109
     ) -> httpcore.AsyncNetworkStream:
         """The same connection, encrypted."""
-        stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        try:
+            stream = await self._stream.start_tls(ssl_context, server_hostname, timeout)
+        except BaseException:  # httpcore forgets the connection where the caller leaves
+            await self._stream.aclose()
+            raise
         return BoundedStream(stream, self._bounds)
 
     def get_extra_info(self, info: str) -> Any:

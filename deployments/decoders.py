@@ -4,23 +4,25 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 
 import cv2
 import numpy as np
 
 from aura_model.config import Config
-from aura_model.errors import AuraError
+from aura_model.errors import ConfigError, DecoderError, MediaError
 from aura_model.logging import get_logger
 from aura_model.sandbox import Sandbox
+from deployments.metrics import CAUSES
 
 MOST = 2
 """Sets at once: for the model that serves, and for the one before or after it."""
 WARM_UP_SIDE = 64
 """Pixels of the picture that warms a child up."""
 
-Opening = asyncio.Task[Sandbox | AuraError]
-"""Children that are warm, or warming, or why they cannot be."""
+Opening = asyncio.Task[Sandbox | ConfigError]
+"""Children that are warm, or warming, or why they cannot be; it raises what may pass."""
 
 
 @dataclass(eq=False)
@@ -75,21 +77,34 @@ class Decoders:
         return _crashed(one.opening) or self._clock() - one.used > self._keep_seconds
 
 
-def _open(config: Config, children: int) -> Sandbox | AuraError:
-    """Children that are warm: as many calls as there are children ran at once."""
-    sandbox = Sandbox(config, children)
-    try:
-        with ThreadPoolExecutor(children) as threads:
-            list(threads.map(_warm_up, [sandbox] * children))
-    except AuraError as error:
-        sandbox.close()
-        return error
+def _open(config: Config, children: int) -> Sandbox | ConfigError:
+    """Children that are warm: as many calls as there are children ran at once.
+
+    Raises:
+        DecoderError: one did not start, or did not come through.
+    """
+    with ExitStack() as closing:
+        try:
+            sandbox = closing.enter_context(Sandbox(config, children))
+            with ThreadPoolExecutor(children) as threads:
+                list(threads.map(_warm_up, [sandbox] * children))
+        except ConfigError as error:
+            return error
+        except DecoderError as error:
+            get_logger(__name__).bind(detail=error.detail).error("the decode children did not start")
+            raise
+        closing.pop_all()
     return sandbox
 
 
 def _warm_up(sandbox: Sandbox) -> None:
     picture = np.zeros((WARM_UP_SIDE, WARM_UP_SIDE, 3), np.uint8)
-    sandbox.load_clips(cv2.imencode(".png", picture)[1].tobytes())
+    try:
+        sandbox.load_clips(cv2.imencode(".png", picture)[1].tobytes())
+    except MediaError as error:
+        if error.code in CAUSES:
+            raise DecoderError(f"A decode child did not warm up: {error}") from None
+        # The limits refuse this picture: the child has its networks, and warms up with the first file.
 
 
 def _close(opening: Opening) -> None:

@@ -14,7 +14,7 @@ from ray.serve.exceptions import RayServeException
 
 from aura_model.clips import Clips
 from aura_model.config import Config
-from aura_model.errors import AuraError, MediaError
+from aura_model.errors import AuraError, ConfigError, DecoderError, MediaError
 from aura_model.logging import get_logger, setup_logging
 from aura_model.sandbox import Sandbox
 from deployments.cpus import available_cpus
@@ -77,7 +77,7 @@ class FaceCropper:
         if not opening.done():
             return False
         sandbox = opening.result()
-        return Failed.of(sandbox) if isinstance(sandbox, AuraError) else True
+        return Failed.of(sandbox) if isinstance(sandbox, ConfigError) else True
 
     async def crop(
         self, source: Source, settings: Settings, seconds: float, trace: Trace = UNKNOWN
@@ -99,7 +99,7 @@ class FaceCropper:
             sandbox = await asyncio.shield(opening)
         except AuraError as error:
             return Failed.of(error)
-        if isinstance(sandbox, AuraError):
+        if isinstance(sandbox, ConfigError):
             return Failed.of(sandbox)
         loop = asyncio.get_running_loop()
         outcome = await loop.run_in_executor(self._threads, self._crop, sandbox, file, loop)
@@ -161,7 +161,7 @@ def _load(sandbox: Sandbox, file: File) -> Clips | AuraError:
         return ServiceError("deadline_exceeded", "No decoder became free in time.")
     try:
         clips = sandbox.load_clips(source if isinstance(source, Path) else source.data, seconds=file.end - now)
-    except MediaError as error:
+    except AuraError as error:
         return error
     return replace(clips, timings={"queue": now - file.began, **clips.timings})
 
@@ -171,7 +171,7 @@ def _log(outcome: Clips | AuraError) -> None:
     logger = get_logger(__name__)
     if isinstance(outcome, Clips):
         logger.bind(clips=len(outcome.clips), timings=_milliseconds(outcome.timings)).debug("cropped")
-    elif outcome.code in CAUSES:
+    elif outcome.code in CAUSES or isinstance(outcome, DecoderError):
         logger.bind(code=outcome.code, detail=outcome.detail).warning("decoding failed")
     else:
         logger.bind(code=outcome.code, detail=outcome.detail).debug("refused")

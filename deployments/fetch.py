@@ -46,7 +46,7 @@ async def fetch_video(url: str, spool: BinaryIO, config: Config, *, open_to_othe
     try:
         async with asyncio.timeout(seconds):
             await _follow(parse_url(url), spool, config, open_to_others)
-    except (httpcore.NetworkError, httpcore.ProtocolError):
+    except (httpcore.NetworkError, httpcore.ProtocolError, ssl.SSLError):  # the last one after the handshake
         raise ServiceError("fetch_failed", "The connection to the URL's host failed.") from None
     except httpcore.TimeoutException:
         raise ServiceError("fetch_timeout", f"The URL's host did not connect within {CONNECT_SECONDS:g} s.") from None

@@ -132,7 +132,7 @@ def _read_file(path: Path) -> tuple[Key, ...]:
 
 def _parse_key(text: str, place: int, source: str) -> Key:
     name, colon, value = text.partition(":")
-    if not colon:
+    if not colon or (name.strip() == "sha256" and _DIGEST.fullmatch(value.strip())):  # a hash is no key, named or not
         name, value = f"key-{place}", text
     kind, _, digest = value.strip().partition(":")
     if not _NAME.fullmatch(name.strip()):

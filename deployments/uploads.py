@@ -1,10 +1,11 @@
 """What a request to `/predict` brings: in its body a URL (JSON) or a file (multipart form), in its query a wish."""
 
 import asyncio
+import errno
 import os
 import re
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from tempfile import TemporaryFile
 from typing import Annotated, BinaryIO, Literal
@@ -19,6 +20,7 @@ from starlette.types import Message, Receive
 
 from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
+from aura_model.logging import get_logger
 from aura_model.redaction import redact_text
 from deployments.fetch import fetch_video
 from deployments.forms import MAX_NAME, OVERHEAD, read_file
@@ -29,6 +31,8 @@ EXPLAIN = "explain"
 """The name of the query's parameter."""
 MAX_JSON = 65536
 """Bytes of a JSON body; a URL is far shorter."""
+NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+"""Errors of a full disk or table of open files, which pass."""
 GRACE_SECONDS = 5.0
 """An upload has this long before its rate counts."""
 
@@ -104,17 +108,31 @@ async def receive_media(request: Request, config: Config, *, open_to_others: boo
     """The media that a request brings or names, in a nameless temporary file that is gone when the block ends.
 
     Raises:
-        ServiceError: as `body_kind`, `read_url`, `read_form` and `fetch_video`; `upload_timeout`.
+        ServiceError: as `body_kind`, `read_url`, `read_form` and `fetch_video`; `upload_timeout`; `unavailable`, where
+            there is no room for it.
         MediaError: `file_too_large`.
     """
     request = paced(request, config.serving.upload_min_rate)
-    with TemporaryFile() as spool:
+    with _room(), TemporaryFile() as spool:
         name = None
         if body_kind(request) == "form":
             name = await read_form(request, spool, config.limits.max_bytes)
         else:
             await fetch_video(await read_url(request), spool, config, open_to_others=open_to_others)
+        spool.flush()
         yield Media(spool, name, spool.tell())
+
+
+@contextmanager
+def _room() -> Iterator[None]:
+    """Says `unavailable` where the disk, or a table of open files, is full."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in NO_ROOM:
+            raise
+        get_logger(__name__).bind(error=error.strerror).error("there is no room for a file that comes")
+        raise ServiceError("unavailable", "There is no room for the file now; try again later.") from None
 
 
 async def read_form(request: Request, spool: BinaryIO, max_bytes: int) -> str:
@@ -133,7 +151,6 @@ async def read_form(request: Request, spool: BinaryIO, max_bytes: int) -> str:
 
 def as_array(spool: BinaryIO) -> npt.NDArray[np.uint8]:
     """The bytes of a spooled file `[N]`, mapped rather than read: the array outlives the closed file."""
-    spool.flush()
     if not os.fstat(spool.fileno()).st_size:
         return np.empty(0, np.uint8)
     return np.asarray(np.memmap(spool, np.uint8, "r"))

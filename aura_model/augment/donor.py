@@ -1,21 +1,28 @@
-"""Another person's face in the clip: the families that are never trained on, for the leave-one-family-out test.
+"""Another face in the clip, `Material.donor`: another person's, or one that a network drew.
 
-They have what self-blending lacks: other features, other light, another camera. The donor is `Material.donor`.
+The families with another person's face are never trained on; they are for the leave-one-family-out test. They have what
+self-blending lacks: other features, other light, another camera.
 """
 
 import cv2
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.augment.blending import Patch, blend, box_of, rounded
+from aura_model.augment.blending import BlendSettings, Patch, blend, box_of, draw_slips, rounded
 from aura_model.augment.face_model import Floats, apply, fit_similarities, invert
 from aura_model.augment.forgery import Forgery, Masks, Material
-from aura_model.augment.looks import match_statistics
+from aura_model.augment.looks import LookSettings, draw_look, match_statistics
 from aura_model.augment.masks import MaskSettings, draw_shape, face_masks
 from aura_model.augment.timing import aligned
 from aura_model.augment.video import Frames, Landmarks
 
 _MASK = MaskSettings(regions=("face", "brows_to_chin", "core"), level=(0.4, 0.65))
+_SWAP = BlendSettings(
+    look=LookSettings(offset=5.0, gain=0.05, saturation=0.1, hue=0.03, harmony=0.9, texture=0.3),
+    shift=0.03,
+    stretch=0.02,
+)
+"""Nearly the clip's own colours, as tools see to; its texture is the network's more often than not."""
 _LEAST_BOX = 3
 """Pixels each way below which there is nothing to solve for."""
 
@@ -45,6 +52,24 @@ def donor_poisson(material: Material, rng: np.random.Generator, settings: MaskSe
     triples = zip(_donated(material, faces), material.frames, hard, strict=True)
     frames = np.stack([_solved(donor, frame, mask) for donor, frame, mask in triples])
     return Forgery.of_video("donor_poisson", material, frames, hard)
+
+
+def generated_swap(material: Material, rng: np.random.Generator, settings: BlendSettings = _SWAP) -> Forgery:
+    """The donor's face, which a network drew, in the clip: its texture beside a camera's.
+
+    Raises:
+        ValueError: the material has no donor.
+    """
+    faces = fit_similarities(material.landmarks)
+    patch = Patch(
+        faces=faces,
+        masks=face_masks(material.landmarks, *material.size, draw_shape(rng, settings.mask)),
+        frames=_donated(material, faces),
+        look=draw_look(rng, settings.look),
+        ratio=float(rng.choice(settings.ratios)),
+        warps=draw_slips(rng, settings, len(faces)),
+    )
+    return blend("generated_swap", material, patch)
 
 
 def nearest_donors(landmarks: Landmarks, pool: Landmarks) -> npt.NDArray[np.intp]:

@@ -3,23 +3,24 @@
 What differs between the two is the forgery and nothing else, so a detector can learn nothing else.
 """
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 
 import numpy as np
 
 from aura_model.augment import audio, video
 from aura_model.augment.blending import rounded
 from aura_model.augment.codec import CodecSettings, Encoding, draw_encoding, draw_encodings, transcode
+from aura_model.augment.donor import generated_swap
 from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras
 from aura_model.augment.families import FAMILIES
-from aura_model.augment.forgery import Forgery, Masks, Material, null_blend
+from aura_model.augment.forgery import Forge, Forgery, Masks, Material, null_blend
 from aura_model.augment.looks import Texture, draw_lens, draw_uneven
 from aura_model.augment.video import Frames, Landmarks
 from aura_model.faces import crop_face
 
 PCM_PEAK = 32767
-GENERATED = "generated_person"
-"""The family of clips that were given as fakes: a network drew all of them."""
 
 
 @dataclass(frozen=True)
@@ -122,30 +123,71 @@ def render_pair(
         KeyError: there is no such family.
         ValueError: a donor family without a donor.
     """
+    return _forged(material, FAMILIES[family], rng, settings)
+
+
+def _forged(
+    material: Material, forge: Forge, rng: np.random.Generator, settings: RenderSettings
+) -> tuple[Sample, Sample]:
     forging, sharing = rng.spawn(2)
     shared = draw_shared(sharing, *material.size, settings)
     footage = filmed(material, shared)
-    clips = null_blend(footage, forging), FAMILIES[family](footage, forging)
+    clips = null_blend(footage, forging), forge(footage, forging)
     real, fake = (render(clip, material.landmarks, shared, settings) for clip in clips)
     return real, fake
 
 
 def render_generated(
-    genuine: Material, generated: Material, rng: np.random.Generator, settings: RenderSettings = RenderSettings()
+    genuine: Material,
+    generated: Material,
+    family: str,
+    rng: np.random.Generator,
+    settings: RenderSettings = RenderSettings(),
 ) -> tuple[Sample, Sample]:
-    """Render a genuine clip and another one that a network drew as a whole, alike.
+    """Render a genuine clip, and a fake one with what a network drew, alike.
 
-    They show two people, so the pictures differ in more than the forgery: both must be of one look (of one collection,
-    size and coding), or a detector learns the looks.
+    Args:
+        genuine: the partner.
+        generated: a clip of which a network drew everything.
+        family: a key of `GENERATED`.
+        rng: gives all draws.
+        settings: of the shared part.
 
     Returns:
-        The real one and the fake one, whose family is `GENERATED`.
+        The real one and the fake one.
+
+    Raises:
+        KeyError: there is no such family.
+    """
+    return GENERATED[family](genuine, generated, rng, settings)
+
+
+def _swap(
+    genuine: Material, generated: Material, rng: np.random.Generator, settings: RenderSettings
+) -> tuple[Sample, Sample]:
+    """The generated face, in the genuine clip."""
+    return _forged(replace(genuine, donor=generated), generated_swap, rng, settings)
+
+
+def _beside(
+    genuine: Material, generated: Material, rng: np.random.Generator, settings: RenderSettings
+) -> tuple[Sample, Sample]:
+    """The generated clip as it is.
+
+    Where the two show two people, they differ in more than the forgery: both must be of one look (of one collection,
+    size and coding), or a detector learns the looks.
     """
     seed = int(rng.integers(2**63))
     return (
         _rendered_whole(genuine, "null_blend", 0.0, seed, settings),
-        _rendered_whole(generated, GENERATED, 1.0, seed, settings),
+        _rendered_whole(generated, "generated_person", 1.0, seed, settings),
     )
+
+
+GENERATED: Mapping[str, Callable[[Material, Material, np.random.Generator, RenderSettings], tuple[Sample, Sample]]] = (
+    MappingProxyType({"generated_person": _beside, "generated_swap": _swap})
+)
+"""What is made of clips that were given as fakes, by the family's name."""
 
 
 def _rendered_whole(material: Material, family: str, forged: float, seed: int, settings: RenderSettings) -> Sample:

@@ -1,7 +1,9 @@
 import itertools
 import json
 import math
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import get_args
 
 import numpy as np
@@ -16,6 +18,7 @@ from aura_model.analysis import (
     Analysis,
     Heatmap,
     ModelInfo,
+    Reason,
     aggregate,
     aggregate_tracks,
     analyse,
@@ -232,6 +235,39 @@ def test_a_band_of_the_configuration_overrides_the_operating_point() -> None:
     answer = run([(clip(), score(logit(0.25)))], model=MEASURED, config=config)
     assert (answer.verdict, answer.operating_point, len(answer.segments)) == ("fake", None, 1)
     assert answer.model.operating_points == POINTS
+
+
+def test_each_reason_is_explained() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "api.md").read_text()
+    table = document.partition("### Reasons")[2].partition("\n\nGive")[0]
+    assert tuple(re.findall(r"^\| `(\w+)` \|", table, re.MULTILINE)) == get_args(Reason)
+
+
+@pytest.mark.parametrize(
+    ("forged", "verdict", "reasons"),
+    [
+        (0, "real", ()),
+        (1, "real", ()),  # a single clip of a long video may be a false alarm
+        (3, "uncertain", ("suspicious_part",)),
+        (7, "uncertain", ("near_threshold", "suspicious_part")),
+        (12, "fake", ()),
+    ],
+)
+def test_a_video_with_a_forged_part_is_not_real(forged: int, verdict: str, reasons: tuple[str, ...]) -> None:
+    answer = run([(clip(float(start)), score(6.0 if start < forged else -5.0)) for start in range(16)])
+    assert (answer.verdict, answer.reasons) == (verdict, reasons)
+
+
+def test_a_forged_part_of_any_face_counts() -> None:
+    faces = [(clip(float(start), track=0), score(-2.0)) for start in range(8)]
+    other = [(clip(float(start), track=1), score(6.0 if start < 2 else -6.0)) for start in range(8)]
+    assert run(faces + other).reasons == ("suspicious_part",)
+    assert run(faces).verdict == run(faces + other[2:]).verdict == "real"
+
+
+def test_an_untrained_model_says_nothing_of_parts() -> None:
+    answer = run([(clip(float(start)), score(6.0 if start < 3 else -6.0)) for start in range(16)], model=UNTRAINED)
+    assert (answer.verdict, answer.reasons) == ("uncertain", ("untrained_model",))
 
 
 def test_an_untrained_model_stays_uncertain_at_every_point() -> None:

@@ -9,7 +9,7 @@ from torch import nn
 from aura_model import boxed
 from aura_model import checkpoint as checkpoint_module
 from aura_model import config as config_module
-from aura_model.boxed import box, without_places
+from aura_model.boxed import Changes, box, without_places
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
@@ -120,16 +120,56 @@ def test_the_change_of_the_weights_is_told(tiny_config: MakeConfig, tmp_path: Pa
 
 def test_a_mean_over_frames_may_be_served_on_longer_clips(tiny_config: MakeConfig, tmp_path: Path) -> None:
     source, target = run_checkpoint(tmp_path / "a.pth", tiny_config()), tmp_path / "default.pth"
-    box(source, target, frames=6)
+    box(source, target, changes=Changes(frames=6))
     found = read_checkpoint(target)
     assert load_for_inference(target, tiny_config(), "cpu").config.dataset.video.temporal_window == 6
     assert (found.calibration, found.operating_points) == (None, None)  # they were of shorter clips
 
 
+def test_places_may_count_more_in_service_than_in_training(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source, target = run_checkpoint(tmp_path / "a.pth", tiny_config()), tmp_path / "default.pth"
+    box(source, target, changes=Changes(place_weight=2.0))
+    found = read_checkpoint(target)
+    assert (found.calibration, found.operating_points) == (None, None)  # they were of other scores
+    served = load_for_inference(target, tiny_config(), "cpu")
+    assert served.model.config.video.place_weight == 2.0
+    again = tmp_path / "again.pth"
+    box(target, again)
+    assert load_for_inference(again, tiny_config(), "cpu").model.config.video.place_weight == 2.0
+    assert load_for_inference(source, tiny_config(), "cpu").model.config.video.place_weight == 0.0
+
+
+def test_weights_are_averaged_with_those_of_other_checkpoints(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    def shifted(by: float) -> Path:
+        def change(model: nn.Module) -> None:
+            with torch.no_grad():
+                for value in model.parameters():
+                    value.add_(by)
+
+        return run_checkpoint(tmp_path / f"{by}.pth", tiny_config(), change)
+
+    first, second, third = (shifted(by) for by in (0.0, 0.3, 0.6))
+    box(first, tmp_path / "b.pth", changes=Changes(average=(second, third)))
+    found, expected = read_checkpoint(tmp_path / "b.pth"), raw(second)["model_state_dict"]
+    assert (found.calibration, found.operating_points) == (None, None)
+    for name, value in found.model_state_dict.items():
+        assert value.dtype == expected[name].dtype
+        assert torch.allclose(value, expected[name], atol=2e-3), name
+
+
+def test_another_network_has_no_average(tiny_config: MakeConfig, tmp_path: Path) -> None:
+    source = run_checkpoint(tmp_path / "a.pth", tiny_config())
+    other = run_checkpoint(tmp_path / "other.pth", tiny_config("model.fusion.hidden_dim=32"))
+    with pytest.raises(CheckpointError, match=r"other\.pth holds another network") as error:
+        box(source, tmp_path / "b.pth", changes=Changes(average=(other,)))
+    assert error.value.code == "checkpoint_foreign"
+    assert not (tmp_path / "b.pth").exists()
+
+
 def test_a_model_of_the_order_of_frames_keeps_its_own_clips(tiny_config: MakeConfig, tmp_path: Path) -> None:
     source = run_checkpoint(tmp_path / "a.pth", tiny_config("model.video.temporal=transformer"))
     with pytest.raises(CheckpointError, match="transformer") as error:
-        box(source, tmp_path / "default.pth", frames=6)
+        box(source, tmp_path / "default.pth", changes=Changes(frames=6))
     assert error.value.code == "checkpoint_foreign"
     assert not (tmp_path / "default.pth").exists()
 

@@ -3,6 +3,7 @@ import hashlib
 import io
 import os
 import pickle
+import re
 import signal
 import subprocess
 import sys
@@ -286,6 +287,20 @@ def test_a_flipped_bit_never_changes_a_weight_unseen(tmp_path: Path) -> None:
         else:  # padding and the like
             assert all(torch.equal(weights[name], value) for name, value in model.state_dict().items())
     assert "checkpoint_damaged" in codes
+
+
+def test_a_part_that_is_marked_as_a_folder_is_refused(tmp_path: Path) -> None:
+    """Torch would read nothing of it, and take what lies in memory for weights."""
+    path = tmp_path / "a.pth"
+    save(path)
+    content = path.read_bytes()
+    entries = [match.start() for match in re.finditer(rb"PK\x01\x02", content)]
+    assert len(entries) > 4
+    for entry in entries:
+        marked = bytearray(content)
+        marked[entry + 38] |= 0x10  # the external attributes, APPNOTE.TXT 4.3.12
+        path.write_bytes(marked)
+        assert code_of(path) == "checkpoint_damaged", entry
 
 
 # What is foreign

@@ -20,7 +20,7 @@ from aura_model.errors import ConfigError
 from aura_model.settings import DEFAULTS, load_config, parse_config, read_yaml
 
 TREE: dict[str, Any] = yaml.safe_load(DEFAULTS.read_text())
-MAPPINGS = {("dataset", "pseudo_fakes", "families")}
+MAPPINGS = {("dataset", "pseudo_fakes", name) for name in ("families", "generated")}
 """Keys whose value is a mapping, and no section."""
 
 
@@ -266,6 +266,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("dataset.pseudo_fakes.families={face_swap: 1}", ["face_swap", "'self_blend', 'mouth_swap'"]),
         ("dataset.pseudo_fakes.families={donor_blend: 1}", ["donor_blend", "'self_blend', 'mouth_swap'"]),
         ("dataset.pseudo_fakes.families={null_blend: 1}", ["null_blend"]),
+        ("dataset.pseudo_fakes.generated={self_blend: 1}", ["self_blend", "'generated_person' or 'generated_swap'"]),
+        ("dataset.pseudo_fakes.generated={generated_person: 0, generated_swap: 0}", ["at least one family"]),
         ("dataset.pseudo_fakes.families={self_blend: -1}", ["greater than or equal to 0"]),
         ("dataset.pseudo_fakes.families={self_blend: 0}", ["at least one family"]),
         ("dataset.pseudo_fakes.pairs.train=0", ["greater than 0"]),

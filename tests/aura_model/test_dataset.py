@@ -20,6 +20,7 @@ from aura_model.batch import to_batch
 from aura_model.clips import Clip, Clips, load_clips
 from aura_model.config import Config
 from aura_model.dataset import Item, MultimodalDataset, Video, middle_clip
+from aura_model.errors import DecoderError
 from aura_model.media import MediaInfo
 from aura_model.model import MultimodalModel
 from aura_model.sandbox import Sandbox
@@ -303,7 +304,7 @@ def test_a_decode_child_starts_with_the_first_item_and_ends_on_close(
     assert [data[0]["error"], data[0]["error"]] == ["no_clips"] * 2
     assert len(made) == 1
     data.close()
-    with pytest.raises(RuntimeError, match="the sandbox is closed"):
+    with pytest.raises(DecoderError, match="sandbox is closed"):
         made[0].load_clips(MEDIA / "no_face.mp4")
     assert data[0]["error"] == "no_clips"
     data.close()

@@ -11,6 +11,7 @@ from aura_model.errors import (
     AuraError,
     CheckpointError,
     ConfigError,
+    DecoderError,
     MediaError,
     ModelNotReadyError,
 )
@@ -19,6 +20,7 @@ EXAMPLES = [
     AuraError("some_code", "do this"),
     ConfigError("seed: unknown key"),
     MediaError("too_long", "12 s of at most 10 s"),
+    DecoderError("the sandbox is closed"),
     CheckpointError("checkpoint_missing", "no file a.pth"),
     ModelNotReadyError("model_loading", "try again"),
 ]

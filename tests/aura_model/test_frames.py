@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aura_model.errors import MediaError
-from aura_model.frames import EARLY, Converter, FrameReader, Orientation, orientation
+from aura_model.frames import EARLY, Converter, FrameReader, Orientation, orientation, square_size
 from aura_model.media import open_media
 from aura_model.settings import load_config
 
@@ -342,6 +342,142 @@ def test_a_frame_that_becomes_too_small_is_refused(films):
     shown = Opened(joined(films, (128, 64), (64, 32)), min_side=40)
     with pytest.raises(MediaError, match="resolution_too_small"):
         shown.at([0.2, 0.9])
+
+
+# --- pixels that are no squares ---
+
+# How a stream says it: in the container, or in its own headers alone, which only the decoder reads.
+ANAMORPHIC = {
+    "mp4": ("mp4", {"options": IN_ORDER | {"aspect": "ASPECT"}}),
+    "matroska": ("matroska", {"options": IN_ORDER | {"aspect": "ASPECT"}}),
+    "h.264, ts": ("mpegts", {"options": IN_ORDER | {"aspect": "ASPECT"}}),
+    "mpeg-4, avi": ("avi", {"codec": "mpeg4", "options": {"aspect": "ASPECT"}}),
+}
+
+
+def anamorphic(films, aspect, coding="mp4", **how):
+    kind, made = ANAMORPHIC[coding]
+    options = {name: value.replace("ASPECT", aspect) for name, value in made["options"].items()}
+    return films.film(kind, films.Pictures(**{"numbers": range(5)} | made | {"options": options} | how))
+
+
+def squared(shown, time=0.0):
+    """A frame in square pixels."""
+    frame = shown.reader.at(time)
+    return shown.convert.rgb(frame, shown.reader.aspect)
+
+
+@pytest.mark.parametrize(("aspect", "size"), [("2/1", (256, 64)), ("1/2", (128, 128)), ("1/1", (128, 64))])
+@pytest.mark.parametrize("coding", ANAMORPHIC)
+def test_pixels_become_squares(films, coding, aspect, size):
+    shown = Opened(anamorphic(films, aspect, coding))
+    image = squared(shown)
+    assert image.shape == (size[1], size[0], 3)
+    assert films.number(squared(shown, 0.12)) == 3
+    assert (shown.reader.width, shown.reader.height) == size
+
+
+@pytest.mark.parametrize(("aspect", "size", "square"), [("2/1", (64, 72), (128, 72)), ("1/2", (128, 48), (128, 96))])
+@pytest.mark.parametrize("kind", ["mpegts", "mpeg"])
+def test_mpeg_2_has_the_shape_of_the_screen(films, kind, aspect, size, square):
+    """16:9 and 4:3 here: it knows no other aspect of pixels."""
+    pictures = films.Pictures(size=size, codec="mpeg2video", options={"aspect": aspect})
+    shown = Opened(films.film(kind, pictures))
+    assert squared(shown).shape[1::-1] == square
+    assert (shown.reader.width, shown.reader.height) == square
+
+
+@pytest.mark.parametrize(("aspect", "width"), [("64/45", 182), ("4/3", 171), ("101/100", 128), ("99/100", 128)])
+def test_sides_are_rounded_and_what_is_nearly_square_is_left(films, aspect, width):
+    assert squared(Opened(anamorphic(films, aspect))).shape == (64, width, 3)
+
+
+def test_the_container_has_the_last_word(films):
+    """As in players: whoever packs a stream may know better than its coder."""
+    data = anamorphic(films, "2/1")
+    at = data.index(b"pasp") + 4
+    shown = Opened(data[:at] + struct.pack(">II", 1, 2) + data[at + 8 :])
+    assert squared(shown).shape == (128, 128, 3)
+
+
+def test_a_frame_of_squares_keeps_every_byte(coded):
+    shown = Opened(coded("mp4"))
+    frame = shown.reader.at(0.5)
+    assert np.array_equal(shown.convert.rgb(frame, 1.0), frame.to_ndarray(format="rgb24"))
+
+
+@pytest.mark.parametrize(
+    ("width", "height"),
+    [(0, 0), (0, 7), (7, 0), (1, 5), (5, 1), (2**31 - 1, 1), (1, 2**31 - 1), (2**32 - 1, 2), (2, 2**32 - 1)],
+)
+def test_an_absurd_aspect_is_taken_for_none(films, width, height):
+    data = anamorphic(films, "2/1")
+    at = data.index(b"pasp") + 4
+    shown = Opened(data[:at] + struct.pack(">II", width, height) + data[at + 8 :])
+    assert squared(shown).shape in {(64, 128, 3), (64, 256, 3)}  # where it is no number, the stream's own counts
+    assert (shown.reader.width, shown.reader.height) == squared(shown).shape[1::-1]
+
+
+@pytest.mark.parametrize("aspect", [0.0, -2.0, 0.2499, 4.001, 1e300, math.inf, -math.inf, math.nan])
+def test_no_other_number_is_an_aspect(coded, aspect):
+    frame = Opened(coded("mp4")).reader.at(0.0)
+    assert square_size(frame, aspect) == (128, 64)
+
+
+def test_a_frame_may_not_be_too_large_in_squares(films):
+    data = anamorphic(films, "2/1")
+    assert squared(Opened(data, max_pixels=256 * 64)).shape == (64, 256, 3)
+    with pytest.raises(MediaError, match="resolution_too_large: Frames are 256x64"):
+        Opened(data, max_pixels=256 * 64 - 1).at([0.0])
+
+
+def parts(films, *aspects, **how):
+    """Transport streams of half a second each, on one clock, which differ in the shape of their pixels."""
+    made = [
+        anamorphic(
+            films,
+            aspect,
+            "h.264, ts",
+            numbers=range(20 * k, 20 * k + 12),
+            times_ms=[500 * k + 40 * i for i in range(12)],
+            **how,
+        )
+        for k, aspect in enumerate(aspects)
+    ]
+    return b"".join(made)
+
+
+def test_the_shape_of_pixels_may_change(films):
+    """As between a broadcast's programmes, of one frame size."""
+    shown = Opened(parts(films, "2/1", "1/2"))
+    assert [squared(shown, time).shape for time in (0.2, 0.8)] == [(64, 256, 3), (128, 128, 3)]
+    assert (shown.reader.width, shown.reader.height) == (256, 64)
+
+
+def test_a_later_shape_may_not_be_too_large_either(films):
+    shown = Opened(parts(films, "1/1", "2/1"), max_pixels=128 * 64)
+    assert squared(shown, 0.2).shape == (64, 128, 3)
+    with pytest.raises(MediaError, match="resolution_too_large"):
+        shown.at([0.9])
+
+
+def test_pixels_are_shaped_before_the_picture_is_turned(films):
+    shown = Opened(with_matrix(anamorphic(films, "2/1"), 0, 1, -1, 0))
+    assert squared(shown).shape == (256, 64, 3)
+    assert (shown.reader.width, shown.reader.height) == (256, 64)
+
+
+@pytest.mark.parametrize("density", [(2, 1), (1, 2), (300, 72)])
+def test_a_still_has_square_pixels(density):
+    """Its density is that of print."""
+    data = cv2.imencode(".jpg", np.zeros((48, 64, 3), np.uint8))[1].tobytes()
+    at = data.index(b"JFIF\0") + 8
+    assert data[at - 1] in (0, 1)
+    shown = Opened(data[: at - 1] + b"\0" + struct.pack(">HH", *density) + data[at + 4 :])
+    assert squared(shown).shape == (48, 64, 3)
+
+
+# --- what the decoder does not take ---
 
 
 @pytest.mark.parametrize("kind", ["mov", "avi"])

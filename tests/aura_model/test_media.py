@@ -335,6 +335,51 @@ def test_the_largest_picture_is_chosen(films):
         assert opened(films.film("matroska", *streams)).video.context.width == 128
 
 
+@pytest.mark.parametrize("thumbnail_first", [False, True])
+@pytest.mark.parametrize(("kind", "codec"), [("mp4", "libx264"), ("matroska", "libx264"), ("mp4", "mjpeg")])
+def test_a_larger_thumbnail_beside_a_video_is_not_chosen(films, kind, codec, thumbnail_first):
+    """Players show the video; a thumbnail is not always marked as cover art. Matroska does not count its frames."""
+    how = {"codec": "mjpeg", "pixels": "yuvj420p", "options": {}}
+    video = films.Pictures(range(5), size=(64, 32), **(how if codec == "mjpeg" else {}))
+    streams = video, films.Pictures(range(1), size=(256, 128), **how)
+    media = opened(films.film(kind, *(reversed(streams) if thumbnail_first else streams)))
+    assert (media.video.context.width, len(media.video.packets)) == (64, 5)
+
+
+def test_a_film_of_jpegs_alone_is_chosen(films):
+    pictures = films.Pictures(range(5), codec="mjpeg", pixels="yuvj420p", options={})
+    assert opened(films.film("matroska", pictures)).video.codec == "mjpeg"
+
+
+class Announced:
+    """A stream in the header of which no packet follows, as browsers record where a camera gave no frame."""
+
+    def __init__(self, codec, **settings):
+        self._codec, self._settings = codec, settings
+
+    def packets(self, container):
+        stream = container.add_stream(self._codec, **self._settings)
+        if stream.type == "video":
+            stream.width, stream.height, stream.pix_fmt = 128, 64, "yuv420p"
+        return []
+
+
+def test_a_video_that_is_only_announced_is_none(films):
+    data = films.film("webm", Announced("libvpx", rate=25), films.Sound(noise(1), "libopus"))
+    media = opened(data)
+    assert media.video is None
+    assert len(media.audio.packets) > 40
+    assert media.duration == pytest.approx(1, abs=0.05)
+    assert (media.start, media.fps, media.truncated) == (media.audio.start, 0, False)
+
+
+def test_sound_that_is_only_announced_is_none(films):
+    media = opened(films.film("matroska", films.Pictures(range(25)), Announced("aac", rate=48000)))
+    assert media.audio is None
+    assert len(media.video.packets) == 25
+    assert not media.truncated
+
+
 @pytest.mark.parametrize("first", ["large", "small"])
 def test_a_larger_picture_that_cannot_be_decoded_is_passed_over(films, first):
     large = films.Pictures(range(5), codec="ffv1", options={})

@@ -238,6 +238,45 @@ def test_the_heat_map_has_a_head_of_its_own(tiny_config: MakeConfig) -> None:
     assert bool((output.heatmap[[0, 1, 3]] == 3.0).all())
 
 
+def test_the_most_suspicious_place_counts_as_much_as_it_is_told_to(tiny_config: MakeConfig) -> None:
+    batch = inputs("mixed")
+    plain = build(tiny_config).eval()
+    weighted = build(tiny_config, "model.video.place_weight=1.5").eval()
+    weighted.load_state_dict(plain.state_dict())
+    before, after = plain.forward_full(**batch), weighted.forward_full(**batch)
+    assert before.heatmap is not None
+    assert torch.equal(plain.forward_full(**batch).logits, before.logits)
+    peaks = torch.stack([sample.max() for sample in before.heatmap])
+    assert (peaks[2], len(set(peaks.tolist()))) == (0, 4)  # the third one has no pictures
+    for name in ("logits", "video_logits"):
+        low, high = getattr(before, name).T
+        raised_low, raised_high = getattr(after, name).T
+        assert torch.allclose(raised_high - raised_low, high - low + 1.5 * peaks, atol=1e-5)
+        assert torch.allclose(raised_high + raised_low, high + low, atol=1e-5)
+    assert torch.equal(weighted(**batch), after.logits)
+    for name in ("audio_logits", "heatmap", "video_features"):
+        assert torch.equal(getattr(before, name), getattr(after, name))
+
+
+@pytest.mark.parametrize("case", ["sound alone", "no grid"])
+def test_without_a_map_no_place_counts(case: str, tiny_config: MakeConfig) -> None:
+    backbone = "test_vit" if case == "no grid" else "test_efficientnet"
+    plain, weighted = (
+        build(tiny_config, f"model.video.backbone={backbone}", f"model.video.place_weight={weight}").eval()
+        for weight in (0.0, 2.0)
+    )
+    weighted.load_state_dict(plain.state_dict())
+    batch = inputs("audio") if case == "sound alone" else {"video": torch.rand(2, WINDOW, 3, 64, 96), "audio": None}
+    assert torch.equal(plain(**batch), weighted(**batch))
+
+
+def test_the_place_that_counts_trains_the_head_of_the_map(tiny_config: MakeConfig) -> None:
+    model = build(tiny_config, "model.video.place_weight=1.0")
+    model(**inputs("video")).sum(0)[1].backward()
+    assert model.map_head.weight.grad is not None
+    assert bool(model.map_head.weight.grad.any())
+
+
 @pytest.mark.parametrize(("side", "grid"), [(64, (4, 4)), (80, (5, 5))])
 def test_a_vision_transformer_has_a_heat_map_too(side: int, grid: tuple[int, int], tiny_config: MakeConfig) -> None:
     model = build(tiny_config, "model.video.backbone=test_vit").eval()

@@ -122,6 +122,72 @@ def test_a_still_fills_its_window(films):
     assert np.ptp(found.crops[0].frames.astype(int), axis=0).max() == 0
 
 
+# --- frames of several sizes and shapes ---
+
+
+def changing(films, *sizes, **how):
+    """Transport streams of half a second each, on one clock, of these frame sizes; frames have 0.., 20.., 40.."""
+    made = [
+        films.film(
+            "mpegts",
+            films.Pictures(
+                range(20 * k, 20 * k + 12),
+                size=size,
+                options={"preset": "veryfast", "x264-params": "bframes=0:threads=1"} | how,
+                times_ms=[500 * k + 40 * i for i in range(12)],
+            ),
+        )
+        for k, size in enumerate(sizes)
+    ]
+    return b"".join(made)
+
+
+def scaled(one, x, y):
+    scale = np.array([x, y], np.float32)
+    return Face(one.box * np.tile(scale, 2), one.landmarks * scale, one.score)
+
+
+def test_a_face_is_followed_where_the_frame_size_changes(films):
+    """As in calls over a poor network: boxes are in the first frame's pixels, crops in each frame's own."""
+    data = changing(films, (128, 64), (256, 128), (64, 32))
+    scales = {0: 1, 1: 2, 2: 0.5}
+    detector = Script(films, lambda number: [scaled(face(60), scales[number // 20], scales[number // 20])])
+    (crops,) = follow(data, detector, 0.0, config=FACE.model_copy(update={"every": 1}), count=11).crops
+    assert np.abs(crops.boxes - face(60).box).max() < 0.01
+    assert np.abs(crops.landmarks - crops.landmarks[0]).max() < 0.01
+    for time, frame in zip(windows(0.0, count=11)[0], crops.frames, strict=True):
+        (image,), k = frames_at(data, [time]), min(2, int((time + 0.001) / 0.5))
+        own = scaled(face(60), scales[k], scales[k])
+        assert np.array_equal(frame, crop_face(image, own.box, own.landmarks, FACE.margin, FACE.size)[0])
+
+
+def test_sides_may_change_apart(films):
+    data = changing(films, (128, 64), (128, 128))
+    detector = Script(films, lambda number: [scaled(face(60), 1, 1 + number // 20)])
+    (crops,) = follow(data, detector, 0.0, config=FACE.model_copy(update={"every": 1})).crops
+    assert np.abs(crops.boxes - face(60).box).max() < 0.01
+
+
+def test_without_a_detector_too_boxes_are_in_the_first_frames_pixels(films):
+    (crops,) = follow(changing(films, (128, 64), (256, 128)), None, 0.0).crops
+    assert np.all(crops.boxes == np.array([32, 0, 96, 64], dtype=np.float32))
+    assert crops.boxes.dtype == np.float32
+
+
+def test_faces_are_searched_and_cut_in_square_pixels(films):
+    wide = changing(films, (128, 64), aspect="2/1")
+    found = follow(wide, Script(films, lambda number: [face(120, side=30)]), 0.0, count=4)
+    assert (found.width, found.height) == (256, 64)
+    (crops,) = found.crops
+    assert np.abs(crops.boxes - face(120, side=30).box).max() < 0.01
+    with open_media(io.BytesIO(wide), LIMITS) as media:
+        image = Converter(1).rgb(FrameReader(media, LIMITS, 1).at(0.0), 2.0)
+    expected = crop_face(image, face(120, side=30).box, face(120, side=30).landmarks, FACE.margin, FACE.size)[0]
+    assert np.array_equal(crops.frames[0], expected)
+    centre = follow(wide, None, 0.0, count=4).crops[0]
+    assert np.all(centre.boxes == np.array([96, 0, 160, 64], dtype=np.float32))
+
+
 # --- several faces ---
 
 
@@ -248,8 +314,8 @@ def converted(monkeypatch):
     made, alive = [], []
 
     class Counting(Converter):
-        def rgb(self, frame):
-            image = super().rgb(frame)
+        def rgb(self, frame, aspect=1.0):
+            image = super().rgb(frame, aspect)
             made.append(weakref.ref(image))
             alive.append(sum(reference() is not None for reference in made))
             return image

@@ -68,6 +68,8 @@ CODINGS = [
     ("wav", "pcm_s24le", 96000, 0.04),
     ("wav", "pcm_f32le", 48000, 0.04),
     ("wav", "adpcm_ms", 16000, 0.04),
+    ("wav", "adpcm_ima_wav", 16000, 0.04),  # several frames a packet
+    ("wav", "adpcm_ima_wav", 44100, 0.04),
     ("mov", "pcm_s24be", 48000, 0.04),
     ("mp4", "aac", 48000, 0.04),
     ("mp4", "aac", 44100, 0.04),
@@ -79,6 +81,7 @@ CODINGS = [
     ("flv", "aac", 44100, 1.0),
     ("webm", "libopus", 48000, 1.0),
     ("mpegts", "mp2", 48000, 0.04),
+    ("mpegts", "aac", 48000, 0.04),  # several packets a timestamp
 ]
 
 
@@ -119,7 +122,7 @@ def test_a_tone_stays_a_tone(made, kind, codec, rate, late, start):
     assert wave.shape == (SAMPLE_RATE,)
     assert wave.dtype == np.float32
     rest, phase = misfit(wave, start)
-    assert rest < (0.02 if codec == "adpcm_ms" else 0.003)
+    assert rest < (0.02 if codec.startswith("adpcm") else 0.003)
     assert abs(phase) <= late
     assert loudness(wave) == pytest.approx(0.5 / np.sqrt(2), rel=0.01)
 
@@ -206,6 +209,50 @@ def test_the_length_is_the_one_asked_for(made, seconds):
 def test_a_media_without_sound_has_none():
     with open_media(io.BytesIO(read("video_only.mp4")), LIMITS) as media, pytest.raises(ValueError, match="no sound"):
         SoundReader(media)
+
+
+@pytest.mark.parametrize("kept", [1, 7, 1000])
+@pytest.mark.parametrize("start", [0.1, 1.0, 1.7])
+def test_packets_without_timestamps_follow_the_one_that_has_one(films, kept, start):
+    """Every `kept`-th one has; should it be the first alone, everything is decoded from there."""
+    data = films.film("mpegts", films.Sound(tone(3), "mp2"))
+    with open_media(io.BytesIO(data), LIMITS) as media:
+        for index, packet in enumerate(media.audio.packets):
+            if index % kept:
+                packet.pts = packet.dts = None
+        wave = SoundReader(media).span(start, 1.0)
+    assert np.abs(wave - span(data, start, 1.0)).max() < 0.001
+
+
+def test_only_what_is_near_a_span_is_kept(films):
+    """Or an hour of sound with one timestamp would fill the child's memory."""
+    data = films.film("adts", films.Sound(tone(20, 8000), rate=8000))
+    with open_media(io.BytesIO(data), LIMITS) as media:
+        media.audio.packets[0].pts = 0
+        sound = SoundReader(media)
+        frames = list(sound._frames(10.0, 11.0))
+        assert np.ptp(sound._times) == 0
+    assert 2.9 <= sum(frame.samples for _, frame in frames) / 8000 <= 3.5
+    assert frames[0][0] == pytest.approx(9.0, abs=0.2)
+
+
+def test_sound_before_the_first_timestamp_is_left_out(films):
+    data = films.film("matroska", films.Sound(tone(2, 16000), "pcm_s16le", 16000))
+    with open_media(io.BytesIO(data), LIMITS) as media:
+        for packet in media.audio.packets[:15]:
+            packet.pts = packet.dts = None
+        sound = SoundReader(media)
+    wave = sound.span(0.0, 1.0)
+    begin = round(sound._times[15] * SAMPLE_RATE)
+    assert wave is not None
+    assert np.all(np.isfinite(wave))
+    assert begin >= 0
+
+
+def test_no_packets_no_sound(films):
+    with open_media(io.BytesIO(read("audio_only.wav")), LIMITS) as media:
+        media.audio.packets.clear()
+        assert SoundReader(media).span(0.0, 1.0) is None
 
 
 # --- channels and values ---

@@ -1,6 +1,7 @@
 """Pictures by their first bytes."""
 
 import struct
+import time
 
 import cv2
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aura_model.stills import is_animated, still_size
+from aura_model.stills import is_animated, jpeg_ends, still_size
 
 SIZES = [(1, 1), (2, 3), (255, 257), (640, 480), (300, 5000)]
 HEADS = [
@@ -98,6 +99,50 @@ def test_any_bytes_give_some_size(head, rest):
     width, height = still_size(head + rest)
     assert 0 <= width < 2**32
     assert 0 <= height < 2**32
+
+
+JPEGS = {
+    "baseline": [],
+    "progressive": [cv2.IMWRITE_JPEG_PROGRESSIVE, 1],
+    "with restarts": [cv2.IMWRITE_JPEG_RST_INTERVAL, 4],
+    "optimised": [cv2.IMWRITE_JPEG_OPTIMIZE, 1],
+}
+
+
+@pytest.mark.parametrize("options", JPEGS.values(), ids=JPEGS)
+def test_a_jpeg_has_its_end_until_it_is_cut(options):
+    data = coded((64, 48), ".jpg", *options)
+    assert jpeg_ends(data)
+    assert jpeg_ends(memoryview(data + bytes(100)))
+    assert jpeg_ends(data + coded((32, 32), ".jpg")[:-50])  # a second picture behind it is not looked at
+    assert not any(jpeg_ends(data[:end]) for end in range(len(data) - 1))
+
+
+def test_the_end_of_a_thumbnail_is_not_that_of_the_photo():
+    data = coded((64, 48), ".jpg")
+    photo = data[:2] + segment(0xE1, b"Exif\0\0" + coded((32, 32), ".jpg")) + b"\xff\xff" + data[2:]
+    assert still_size(photo) == (64, 48)
+    assert jpeg_ends(photo)
+    assert not jpeg_ends(photo[:-2])
+
+
+@pytest.mark.parametrize("data", [b"", b"\xff", b"\xff\xd8", b"\xff\xd8\xff", b"\xff\xd8\xff\xda", b"GIF89a"])
+def test_what_is_hardly_a_jpeg_has_no_end(data):
+    assert not jpeg_ends(data)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_end_or_not(rest):
+    assert jpeg_ends(b"\xff\xd8" + rest) in (True, False)
+
+
+@pytest.mark.parametrize("piece", [b"\xff", b"\xff\xe0\0\2", b"\xff\xe0\0\0"])
+def test_a_picture_of_nothing_but_segments_takes_no_time(piece):
+    data = b"\xff\xd8" + piece * (20_000_000 // len(piece))
+    began = time.perf_counter()
+    assert still_size(data) == (0, 0)
+    assert not jpeg_ends(data)
+    assert time.perf_counter() - began < 1
 
 
 @given(st.integers(0, 32))

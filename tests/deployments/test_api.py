@@ -1,11 +1,13 @@
 """`POST /predict` over HTTP, on a backend that answers as told."""
 
 import asyncio
+import errno
 import json
 import re
 import tempfile
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -80,6 +82,29 @@ def fetched(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 # --- answers ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("by", ["upload", "url"])
+async def test_a_full_disk_passes(
+    client: httpx.AsyncClient, fetched: list[str], monkeypatch: pytest.MonkeyPatch, by: str
+) -> None:
+    monkeypatch.setattr("deployments.uploads.TemporaryFile", partial(open, "/dev/full", "w+b"))
+    reply = await (upload(client, bytes(100)) if by == "upload" else client.post("/predict", json={"video_url": URL}))
+    assert_problem(reply, "unavailable")
+    assert "retry-after" in reply.headers
+    monkeypatch.undo()
+    assert (await upload(client)).status_code == 200
+
+
+@pytest.mark.parametrize(("number", "code"), [(errno.EMFILE, "unavailable"), (errno.EIO, "internal")])
+async def test_files_that_cannot_be_opened(
+    client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, number: int, code: str
+) -> None:
+    def refuse() -> BinaryIO:
+        raise OSError(number, "")
+
+    monkeypatch.setattr("deployments.uploads.TemporaryFile", refuse)
+    assert_problem(await upload(client), code)
 
 
 async def test_an_upload_is_analysed(backend: FakeBackend, client: httpx.AsyncClient) -> None:

@@ -176,7 +176,24 @@ async def test_leaving_early_cancels_the_stages(handles: Handles, backend: Serve
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.05):
             await backend.predict(VIDEO, 9.0, TRACE)
-    assert [response.cancelled for response in handles.crop.responses] == [True]
+    assert [response.cancelled for response in (*handles.crop.responses, *handles.score.responses)] == [True, True]
+
+
+async def test_what_is_done_again_is_not_also_finished(handles: Handles, backend: ServeBackend) -> None:
+    handles.score.first = [ActorDiedError()]
+    await backend.predict(VIDEO, 9.0, TRACE)
+    assert [response.cancelled for response in handles.crop.responses] == [True, False]
+
+
+async def test_a_stage_that_never_began_cannot_be_cancelled(
+    handles: Handles, backend: ServeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(response: Response) -> None:
+        raise ActorDiedError
+
+    monkeypatch.setattr(Response, "cancel", refuse)
+    handles.score.first = [ActorDiedError()]
+    assert (await backend.predict(VIDEO, 9.0, TRACE)).scores == handles.score.answer.scores
 
 
 async def test_clips_for_another_model_are_prepared_again(handles: Handles, backend: ServeBackend) -> None:

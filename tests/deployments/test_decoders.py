@@ -8,9 +8,10 @@ import pytest
 
 from aura_model.clips import Clips
 from aura_model.config import Config
-from aura_model.errors import AuraError, ConfigError
+from aura_model.errors import AuraError, ConfigError, DecoderError, MediaError
 from aura_model.sandbox import Sandbox
 from deployments.decoders import Decoders
+from deployments.metrics import CAUSES
 from tests.deployments.conftest import make_clips, make_config
 
 KEEP = 60.0
@@ -132,13 +133,26 @@ async def test_networks_that_are_not_installed_are_an_answer(decoders: Decoders)
     assert [await is_closed(sandbox) for sandbox in FakeSandbox.made] == [True]
 
 
-async def test_children_that_did_not_start_are_started_again(decoders: Decoders) -> None:
-    FakeSandbox.error = RuntimeError("a decode child did not start")
-    with pytest.raises(RuntimeError, match="did not start"):
+@pytest.mark.parametrize(
+    "error",
+    [DecoderError("a decode child did not start"), *(MediaError(code, "at the warm-up") for code in CAUSES)],
+    ids=str,
+)
+async def test_children_that_did_not_start_are_started_again(decoders: Decoders, error: AuraError) -> None:
+    FakeSandbox.error = error
+    with pytest.raises(DecoderError):
         await opened(decoders, 224)
+    assert [await is_closed(sandbox) for sandbox in FakeSandbox.made] == [True]
     FakeSandbox.error = None
     assert isinstance(await opened(decoders, 224), FakeSandbox)
     assert len(FakeSandbox.made) == 2
+
+
+async def test_a_warm_up_that_the_limits_refuse_is_none(decoders: Decoders) -> None:
+    FakeSandbox.error = MediaError("resolution_too_small", "Frames are 64x64.")
+    sandbox = await opened(decoders, 224)
+    assert isinstance(sandbox, FakeSandbox)
+    assert not sandbox.closed.is_set()
 
 
 async def test_the_end_ends_all_children(decoders: Decoders) -> None:

@@ -13,7 +13,7 @@ import pytest
 
 from aura_model.clips import Clips
 from aura_model.config import Config
-from aura_model.errors import ConfigError, MediaError
+from aura_model.errors import ConfigError, DecoderError, MediaError
 from aura_model.sandbox import Sandbox
 from deployments import face_cropper
 from deployments.face_cropper import FaceCropper
@@ -91,7 +91,7 @@ async def test_a_replica_is_healthy_once_its_children_are_warm(cropper: FaceCrop
     assert [sandbox.children for sandbox in FakeSandbox.made] == [2]
 
 
-@pytest.mark.parametrize("error", [ConfigError("mtcnn is not installed"), RuntimeError("did not start")], ids=str)
+@pytest.mark.parametrize("error", [ConfigError("mtcnn is not installed"), DecoderError("did not start")], ids=str)
 async def test_a_replica_is_healthy_also_without_children(cropper: FaceCropper, error: Exception) -> None:
     FakeSandbox.error = error
     await cropper.check_health()
@@ -122,6 +122,23 @@ async def test_a_path_is_handed_on(cropper: FaceCropper, tmp_path: Path) -> None
 async def test_bad_media_is_an_answer(cropper: FaceCropper) -> None:
     (await prepared(cropper)).raises = MediaError("corrupt_video", "mended by nobody")
     assert await cropper.crop(VIDEO, SETTINGS, 30.0) == Failed("corrupt_video", "mended by nobody", media=True)
+
+
+async def test_a_child_that_cannot_be_had_is_the_services_fault_and_passes(cropper: FaceCropper) -> None:
+    sandbox = await prepared(cropper)
+    sandbox.raises = DecoderError("A decode child cannot be started: Resource temporarily unavailable.")
+    outcome = await cropper.crop(VIDEO, SETTINGS, 30.0)
+    assert isinstance(outcome, Failed)
+    assert (outcome.media, outcome.error().code) == (False, "unavailable")
+    sandbox.raises = None
+    assert isinstance(await cropper.crop(VIDEO, SETTINGS, 30.0), Cropped)
+
+
+async def test_children_that_do_not_start_are_an_answer_too(cropper: FaceCropper) -> None:
+    FakeSandbox.error = DecoderError("did not start")
+    outcome = await cropper.crop(VIDEO, SETTINGS, 30.0)
+    assert isinstance(outcome, Failed)
+    assert (outcome.media, outcome.error().code) == (False, "unavailable")
 
 
 async def test_a_file_whose_time_is_up_is_not_opened(cropper: FaceCropper) -> None:

@@ -63,6 +63,13 @@ def test_a_key_is_found_by_what_it_is_and_by_nothing_near_it(entry: str) -> None
         assert find(keys, other) is None
 
 
+def test_a_hash_without_a_name_is_a_hash() -> None:
+    """And not a key that anybody who may read the file could use."""
+    keys = parse_keys([f"sha256:{sha256(ONE)}"], "here")
+    assert find(keys, ONE) == "key-1"
+    assert find(keys, sha256(ONE)) is None
+
+
 def test_the_hash_of_a_short_key_opens_nothing() -> None:
     """Of nothing, as `sha256sum < /dev/null` writes it, or of a word."""
     for short in ("", "password"):

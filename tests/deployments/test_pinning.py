@@ -3,6 +3,7 @@
 import asyncio
 import io
 import ipaddress
+import os
 import socket
 import ssl
 from collections.abc import AsyncIterator
@@ -14,7 +15,9 @@ import trustme
 from aura_model.config import Config
 from deployments import fetch, urls
 from deployments.addresses import Address
+from deployments.bounds import Bounds
 from deployments.fetch import fetch_video
+from deployments.network import PinnedBackend
 from deployments.problems import ServiceError
 from tests.deployments.conftest import make_config
 
@@ -121,6 +124,36 @@ async def test_what_was_checked_is_what_is_connected_to(
     assert server.reached == [SERVED] * 200
     assert server.names == [NAME] * 200
     assert server.hosts == [f"{NAME}:{port}"] * 200
+
+
+async def test_a_record_that_was_tampered_with_is_the_hosts_fault(
+    ca: trustme.CA, trusting: None, resolver: FlippingResolver
+) -> None:
+    class Tampered(TlsServer):
+        async def handle(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.readuntil(b"\r\n\r\n")
+            os.write(writer.get_extra_info("socket").fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+            writer.close()
+
+    async with serving(Tampered(ca, NAME)) as port:
+        with pytest.raises(ServiceError) as caught:
+            await download(port)
+    assert caught.value.code == "fetch_failed"
+
+
+async def test_whoever_leaves_during_the_handshake_leaves_no_connection() -> None:
+    with socket.create_server((SERVED, 0)) as silent:
+        stream = await PinnedBackend([ipaddress.ip_address(SERVED)], Bounds(1)).connect_tcp(
+            NAME, silent.getsockname()[1]
+        )
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.05):
+                await stream.start_tls(ssl.create_default_context(), NAME)
+        connection, _ = silent.accept()
+        with connection:
+            connection.settimeout(5)
+            while connection.recv(65536):
+                pass  # the client's hello, then the end
 
 
 async def test_another_names_certificate_is_refused(ca: trustme.CA, trusting: None, resolver: FlippingResolver) -> None:

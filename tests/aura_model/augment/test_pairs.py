@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import get_args
 
 import cv2
 import numpy as np
@@ -8,6 +9,7 @@ from aura_model.augment.codec import CodecSettings
 from aura_model.augment.families import FAMILIES
 from aura_model.augment.forgery import Material, null_blend
 from aura_model.augment.pairs import (
+    GENERATED,
     RenderSettings,
     draw_shared,
     face_boxes,
@@ -18,6 +20,7 @@ from aura_model.augment.pairs import (
     render_generated,
     render_pair,
 )
+from aura_model.config import GeneratedFamily
 
 SMALL = RenderSettings(size=64)
 CLEAN = RenderSettings(
@@ -270,7 +273,7 @@ def test_odd_material_is_rendered_too(place: dict[str, float], make_material) ->
 
 def test_a_generated_clip_goes_the_same_way_as_the_genuine_one_beside_it(make_material) -> None:
     material = make_material()
-    real, fake = render_generated(material, material, np.random.default_rng(3), SMALL)
+    real, fake = render_generated(material, material, "generated_person", np.random.default_rng(3), SMALL)
     np.testing.assert_array_equal(real.frames, fake.frames)
     np.testing.assert_array_equal(real.landmarks, fake.landmarks)
     assert (real.label, real.family, real.mask.max()) == (0, "null_blend", 0)
@@ -280,8 +283,30 @@ def test_a_generated_clip_goes_the_same_way_as_the_genuine_one_beside_it(make_ma
 def test_a_generated_clip_is_cropped_by_its_own_landmarks(make_material) -> None:
     material = make_material()
     half = Material(material.frames[:, :90, :90], material.landmarks - 4)
-    _, fake = render_generated(material, half, np.random.default_rng(3), CLEAN)
-    (_, alone) = render_generated(half, half, np.random.default_rng(3), CLEAN)
+    _, fake = render_generated(material, half, "generated_person", np.random.default_rng(3), CLEAN)
+    (_, alone) = render_generated(half, half, "generated_person", np.random.default_rng(3), CLEAN)
     np.testing.assert_array_equal(fake.frames, alone.frames)
-    other = render_generated(material, half, np.random.default_rng(4), CLEAN)[1]
+    other = render_generated(material, half, "generated_person", np.random.default_rng(4), CLEAN)[1]
     assert (other.frames != fake.frames).any()
+
+
+def test_a_generated_face_is_put_into_the_genuine_clip(make_material) -> None:
+    material = make_material()
+    drawn = Material(255 - material.frames, material.landmarks)
+    real, fake = render_generated(material, drawn, "generated_swap", np.random.default_rng(3), CLEAN)
+    beside, _ = render_pair(material, "self_blend", np.random.default_rng(3), CLEAN)
+    np.testing.assert_array_equal(real.frames, beside.frames)
+    np.testing.assert_array_equal(real.landmarks, fake.landmarks)
+    assert (real.label, fake.label, fake.family) == (0, 1, "generated_swap")
+    assert 0.02 < fake.mask.mean() < 0.9
+    changed = np.abs(real.frames.astype(int) - fake.frames).mean(-1)
+    assert changed[fake.mask > 0.9].mean() > 10 * changed[fake.mask == 0].mean()
+
+
+def test_a_way_to_use_a_generated_clip_that_is_unknown_is_an_error(make_material) -> None:
+    with pytest.raises(KeyError, match="no_such"):
+        render_generated(make_material(), make_material(), "no_such", np.random.default_rng(3), CLEAN)
+
+
+def test_the_configuration_knows_all_that_is_made_of_generated_clips() -> None:
+    assert set(get_args(GeneratedFamily)) == set(GENERATED)
