@@ -22,6 +22,7 @@ from training.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
+    auto_split_option,
     data_options,
     fail,
     given_overrides,
@@ -29,7 +30,7 @@ from training.command_line import (
 )
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
-from training.evaluate import samples_of
+from training.evaluate import samples_of, split_warning
 from training.evaluation.evaluation import video_logit
 from training.evaluation.provenance import provenance_of_table
 from training.evaluation.score_table import read_scores
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from aura_model.checkpoint import Checkpoint
 
 SPLIT = "val"
-SCORING_ONLY = ("data_root", "manifest", "split", "num_workers")
+SCORING_ONLY = ("data_root", "manifest", "auto_split", "split", "num_workers")
 """Options that mean nothing where the scores are there already."""
 
 
@@ -60,6 +61,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument(
         "--from-csv", type=Path, metavar="FILE", help="a table that training/evaluate.py wrote for this checkpoint"
     )
+    auto_split_option(options)
     options.add_argument("--split", choices=SPLITS, help=f"whose genuine videos pairs are made of; default {SPLIT}")
     options.add_argument("--bias", action="store_true", help="fit a constant beside the temperature")
     options.add_argument(
@@ -152,6 +154,8 @@ def _calibrate(arguments: argparse.Namespace) -> Fit:
     if arguments.from_csv:
         held_out = held_out_videos(arguments.from_csv, checkpoint)
     else:
+        if warning := split_warning(checkpoint.config, config):
+            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]{escape(warning)}[/]")
         held_out = held_out_pairs(samples, config, arguments.num_workers or len(os.sched_getaffinity(0)))
     fitted = fit(held_out, with_bias=arguments.bias)
     save_calibrated(arguments.output, checkpoint, fitted.calibration, fitted.points)

@@ -1,12 +1,13 @@
 """What the command lines of training have in common: options, exit statuses, how a refusal is told."""
 
 import argparse
-import json
 from collections.abc import Mapping
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
+
+from aura_model.settings import override
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -42,7 +43,7 @@ def given_overrides(arguments: argparse.Namespace, keys: Mapping[str, str]) -> l
         keys: the configuration key of each option, by the option's name in `arguments`.
     """
     values = {key: getattr(arguments, option) for option, key in keys.items()}
-    given = [f"{key}={json.dumps(value, default=str)}" for key, value in values.items() if value is not None]
+    given = [override(key, value) for key, value in values.items() if value is not None]
     folder_only = ["dataset.manifest=null"] if getattr(arguments, "data_root", None) else []
     shares = getattr(arguments, "auto_split", None)
     split = [f"dataset.auto_split=[{shares}]"] if shares else []

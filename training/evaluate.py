@@ -1,14 +1,15 @@
 """`python training/evaluate.py`: how good a checkpoint is on a split, as figures, a table of scores and a report."""
 
 import argparse
+import json
 import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, get_args
 
 from rich import box
 from rich.console import Console
@@ -25,6 +26,7 @@ from training.command_line import (
     EXIT_FAILED,
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
+    auto_split_option,
     data_options,
     fail,
     given_overrides,
@@ -53,7 +55,7 @@ if TYPE_CHECKING:
     from training.prediction.model_facts import ModelFacts
 
 TABLE = "predictions.csv"
-SCORING_ONLY = ("data_root", "manifest", "split", "save_csv", "num_workers", "device")
+SCORING_ONLY = ("data_root", "manifest", "auto_split", "split", "save_csv", "num_workers", "device")
 """Options that mean nothing where the scores are there already."""
 
 
@@ -72,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
     data_options(options)
+    auto_split_option(options)
     options.add_argument("--split", choices=SPLITS, help="which videos; default test")
     options.add_argument(
         "--aggregation", choices=get_args(Aggregation), default="mean", help="how the clips of a face make its score"
@@ -126,6 +129,29 @@ def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
     return chosen
 
 
+def split_warning(trained: Mapping[str, Any], config: Config) -> str | None:
+    """A sentence where videos are not split as in training, so that a split may hold some that were trained on.
+
+    A store keeps the splits it was made with, and a checkpoint that was trained from one knows nothing of them.
+
+    Args:
+        trained: the configuration that the checkpoint holds.
+        config: the one in force.
+    """
+    match trained.get("dataset"):
+        case {"preprocessing": {"mode": "on_the_fly"}, "auto_split": None | [float(), float(), float()] as shares}:
+            return _split_advice(shares) if shares != config.plain()["dataset"]["auto_split"] else None
+    return None
+
+
+def _split_advice(shares: list[float] | None) -> str:
+    advice = f"--auto-split {','.join(map(str, shares))}" if shares else "--set dataset.auto_split=null"
+    return (
+        f"the checkpoint was trained with dataset.auto_split={json.dumps(shares)} and is not judged with it: "
+        f"where the data set is the same, this split may hold videos that were trained on; give {advice}"
+    )
+
+
 def _again(arguments: argparse.Namespace, console: Console) -> int:
     """Results and report from a table of scores."""
     given = [name for name in SCORING_ONLY if getattr(arguments, name) is not None]
@@ -150,7 +176,7 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     if table.is_dir():
         raise ConfigError(f"--save-csv {table} is a folder")
     setup_logging(config.logging)
-    checkpoint, model = _read_model(config)
+    checkpoint, model = _read_model(config, console)
     from training.prediction.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
 
     pictures = Thumbnails()
@@ -173,18 +199,21 @@ def _prepare(output: Path) -> None:
         raise ConfigError(f"--output {output}: {error.strerror}") from None
 
 
-def _read_model(config: Config) -> "tuple[CheckpointFacts, ModelFacts]":
+def _read_model(config: Config, console: Console) -> "tuple[CheckpointFacts, ModelFacts]":
     """Refuses a checkpoint that cannot be used, and a device that this machine, where it is the cluster, lacks."""
+    from aura_model.checkpoint import read_checkpoint
     from aura_model.device import resolve_device
     from training.prediction.model_facts import read_model_facts
 
     path = config.inference.checkpoint_file
     if path is None:
         raise ConfigError("inference.checkpoint is null: name the checkpoint to evaluate")
-    checkpoint = describe_checkpoint(path)
+    checkpoint = read_checkpoint(path)
+    if warning := split_warning(checkpoint.config, config):
+        console.print(f"[yellow]{escape(warning)}[/]")
     if "RAY_ADDRESS" not in os.environ:
         resolve_device(config.inference.device)
-    return checkpoint, read_model_facts(config)
+    return describe_checkpoint(checkpoint, path), read_model_facts(config)
 
 
 def _score(

@@ -1,6 +1,7 @@
 """`python training/export.py CHECKPOINT OUTPUT`: a run's checkpoint in the form that the package carries."""
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -8,8 +9,23 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.errors import CheckpointError
+from aura_model.errors import AuraError
 from training.command_line import EXIT_REFUSED, fail
+
+
+def weight(text: str) -> float:
+    """A number from 0, as the value of an option.
+
+    Raises:
+        argparse.ArgumentTypeError: it is none.
+    """
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0")
+    return value
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,17 +42,24 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("output", type=Path, metavar="OUTPUT", help="such as aura_model/weights/default.pth")
     options.add_argument("--half", action="store_true", help="store kernels and matrices as float16")
     options.add_argument("--frames", type=int, metavar="N", help="frames in each clip that is served; calibrate again")
+    options.add_argument(
+        "--average", type=Path, nargs="+", default=[], metavar="FILE", help="average its weights with theirs"
+    )
+    options.add_argument(
+        "--place-weight", type=weight, metavar="W", help="of the most suspicious place in the verdict; calibrate again"
+    )
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
-    from aura_model.boxed import box  # torch takes seconds
+    from aura_model.boxed import Changes, box  # torch takes seconds
 
     try:
-        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half, frames=arguments.frames)
-    except CheckpointError as error:
+        changes = Changes(arguments.frames, arguments.place_weight, tuple(arguments.average))
+        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half, changes=changes)
+    except AuraError as error:
         return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
         return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")

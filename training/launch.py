@@ -27,10 +27,10 @@ from training.command_line import (
 from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
-from training.data.manifest import Sample, check_samples, read_samples, warnings
+from training.data.manifest import Sample, check_samples, warnings
 from training.partners import training_samples
 from training.plan import plan_workers
-from training.run_folder import LATEST, RunFolder
+from training.run_folder import LATEST, RunFolder, anchored
 
 DEBUG_OVERRIDES = (
     "training.epochs=1",
@@ -39,6 +39,8 @@ DEBUG_OVERRIDES = (
     "training.device=cpu",
     "dataset.video.clips_per_video={train: 1, eval: 1}",
 )
+
+GOES_ON = "--resume goes on from the last checkpoint; where there is none yet, start the run again"
 
 
 def parser() -> argparse.ArgumentParser:
@@ -92,6 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _launch(arguments, Path(scratch), console)
     except AuraError as error:
         return fail(EXIT_REFUSED, error.detail)
+    except OSError as error:
+        return fail(EXIT_FAILED, f"the run failed: {error}; once that is mended, {GOES_ON}")
     except KeyboardInterrupt:
         return fail(EXIT_INTERRUPTED, "interrupted")
 
@@ -127,14 +131,16 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
 
 
 def _configuration(arguments: argparse.Namespace) -> tuple[Config, RunFolder | None]:
-    """The configuration, and the earlier run to go on with."""
+    """The configuration, its paths those of this folder, and the earlier run to go on with."""
     overrides = overrides_of(arguments)
     if arguments.resume is None:
-        return load_config(arguments.config, overrides=overrides), None
+        return anchored(load_config(arguments.config, overrides=overrides)), None
     if arguments.config or arguments.debug:
         raise ConfigError("--resume takes the run's own configuration: leave out --config and --debug")
     folder = RunFolder.find(_runs(load_config(overrides=overrides)), arguments.resume)
-    return load_config(folder.config, overrides=overrides), folder
+    config = load_config(folder.config, overrides=overrides)
+    folder.refuse_another_optimiser(config)
+    return anchored(config), folder
 
 
 def _runs(config: Config) -> Path:
@@ -170,10 +176,20 @@ def _own_resources(device: Device) -> dict[str, float]:
 
 
 def _debug_set(config: Config, given: bool, scratch: Path, console: Console) -> list[Sample]:
-    """Four training and four validation videos of the data set, or made-up ones where there is none."""
-    if given or config.dataset.manifest or config.dataset.data_root.is_dir():
-        return debug_samples(read_samples(config.dataset))
-    console.print(f"no data in {config.dataset.data_root}: making a tiny labelled set from the tests' media")
+    """At most four training and four validation videos, genuine ones alone where fakes are made of them."""
+    samples = _all_samples(config, given) if given or _has_data(config) else _made_up(config, scratch, console)
+    made = config.dataset.pseudo_fakes.enabled
+    return debug_samples([sample for sample in samples if not (made and sample.label)])
+
+
+def _has_data(config: Config) -> bool:
+    dataset = config.dataset
+    return dataset.preprocessing.mode == "preextracted" or dataset.manifest is not None or dataset.data_root.is_dir()
+
+
+def _made_up(config: Config, scratch: Path, console: Console) -> list[Sample]:
+    root = escape(str(config.dataset.data_root))
+    console.print(f"no data in {root}: making a tiny labelled set from the tests' media")
     try:
         return make_debug_set(scratch / "data")
     except FileNotFoundError as error:

@@ -9,7 +9,7 @@ import numpy as np
 
 from aura_model.augment.families import HELD_OUT
 from aura_model.augment.forgery import Material
-from aura_model.augment.pairs import GENERATED, RenderSettings, Sample, render_generated, render_pair
+from aura_model.augment.pairs import RenderSettings, Sample, render_generated, render_pair
 from aura_model.augment.stills import StillSettings, still_to_clip
 from aura_model.clips import Clip
 from aura_model.config import Config
@@ -43,7 +43,9 @@ class Draw:
 
     count: int
     families: Mapping[str, float]
-    """Weights."""
+    """Weights of what is made of a genuine video."""
+    generated: Mapping[str, float]
+    """Weights of what is made of a fake."""
 
 
 Partners = Callable[[str], Row]
@@ -54,7 +56,7 @@ class PairSource:
     """Makes pairs of the rows of loose crops; a function of (seed, epoch, video) alone.
 
     A genuine video gives forgeries of itself. A fake, of which a network drew everything, is rendered beside a genuine
-    partner.
+    partner, or its face in the partner's clip.
     """
 
     def __init__(self, config: Config, loose_rows: RowSource, partners: Partners | None = None) -> None:
@@ -87,12 +89,10 @@ class PairSource:
             donors: other people's faces, for the families that need one.
         """
         seen, rng = seen_of(rows), self._rng(path_row)
-        names, weights = zip(*sorted(draw.families.items()), strict=True)
-        shares = np.asarray(weights) / sum(weights)
         for index in range(draw.count if seen else 0):
             picking, moving, making = rng.spawn(3)
             row = one_of(seen, picking)
-            family = str(picking.choice(names, p=shares))
+            family = _pick(draw.families, picking)
             material = self.material(row, moving)
             if family in HELD_OUT:
                 material = replace(material, donor=donors[int(picking.integers(len(donors)))])
@@ -108,9 +108,13 @@ class PairSource:
         rng = self._rng(path_row)
         for index in range(draw.count if genuine and generated else 0):
             picking, moving, making = rng.spawn(3)
-            fellow, drawn = (self.material(one_of(some, picking), moving) for some in (genuine, generated))
-            real, fake = render_generated(fellow, drawn, making, self._settings)
-            yield Pair(str(path_row["video_id"]), index, GENERATED, real, fake)
+            motion = int(moving.integers(2**63))  # of both: no difference but the drawing
+            fellow, drawn = (
+                self.material(one_of(some, picking), np.random.default_rng(motion)) for some in (genuine, generated)
+            )
+            family = _pick(draw.generated, picking)
+            real, fake = render_generated(fellow, drawn, family, making, self._settings)
+            yield Pair(str(path_row["video_id"]), index, family, real, fake)
 
     def material(self, row: Row, rng: np.random.Generator) -> Material:
         """What is forged of a loose crop with a face: its frames, or its picture made to move."""
@@ -125,7 +129,8 @@ class PairSource:
     def _draw(self, path_row: Mapping[str, Any]) -> Draw:
         settings = self._config.dataset.pseudo_fakes
         training = int(path_row["epoch"]) != EVALUATION
-        return Draw(settings.pairs.train if training else settings.pairs.eval, dict(settings.families.items()))
+        count = settings.pairs.train if training else settings.pairs.eval
+        return Draw(count, dict(settings.families.items()), dict(settings.generated.items()))
 
     def _pair_rows(self, pair: Pair, path_row: Mapping[str, Any], media: str) -> Iterator[Row]:
         for sample, variant in ((pair.real, f"#{pair.index}"), (pair.fake, f"#{pair.index} {pair.family}")):
@@ -148,6 +153,12 @@ class PairSource:
 def seen_of(rows: Sequence[Row]) -> list[Row]:
     """Those that show a face."""
     return [row for row in rows if row["has_video"]]
+
+
+def _pick(weights: Mapping[str, float], rng: np.random.Generator) -> str:
+    """One of the names, drawn by weight."""
+    names, values = zip(*sorted(weights.items()), strict=True)
+    return str(rng.choice(names, p=np.asarray(values) / sum(values)))
 
 
 def one_of(rows: Sequence[Row], rng: np.random.Generator) -> Row:

@@ -3,6 +3,7 @@
 from functools import cached_property
 
 from aura_model.config import Config
+from aura_model.errors import ConfigError
 from training.data.manifest import Sample, partners_of, read_samples
 from training.loose import loose
 from training.rows import Row, path_row
@@ -36,6 +37,11 @@ def training_samples(config: Config) -> list[Sample]:
     """
     if config.dataset.preprocessing.mode == "on_the_fly":
         return read_samples(config.dataset)
+    if config.dataset.auto_split:
+        raise ConfigError(
+            "a store of clips keeps the splits it was made with: leave out --auto-split (dataset.auto_split=null), "
+            "or give it to training/preextract.py and another store"
+        )
     from training.store.clip_store import ClipStore  # brings Arrow
 
     return ClipStore(config.dataset.preprocessing.store, loose(config)).samples()

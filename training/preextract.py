@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _preextract(arguments, console)
     except AuraError as error:
         return fail(EXIT_REFUSED, error.detail)
+    except OSError as error:
+        return fail(EXIT_FAILED, f"the extraction failed: {error}; run it again to go on")
     except KeyboardInterrupt:
         return fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
 

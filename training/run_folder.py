@@ -8,15 +8,35 @@ import yaml
 
 from aura_model.atomic import replacing
 from aura_model.config import Config
-from aura_model.errors import AuraError
+from aura_model.errors import AuraError, ConfigError
+from aura_model.settings import load_config
+from training.data.manifest import is_uri
 
 CONFIG = "config.yaml"
 LATEST = "latest"
 """Names the newest run."""
+KEPT = ("learning_rate", "weight_decay", "scheduler")
+"""Keys of `training` that a checkpoint brings along with its optimiser."""
 
 
 class RunFolderError(AuraError):
     """There is no such run; `code` is run_missing."""
+
+
+def anchored(config: Config) -> Config:
+    """The configuration with absolute paths of what a run reads: Ray gives each worker a folder of its own."""
+    dataset, training = config.dataset, config.training
+    store = dataset.preprocessing.store
+    whole_store = store if is_uri(store) else str(Path(store).expanduser().absolute())
+    places = {
+        "data_root": dataset.data_root.absolute(),
+        "manifest": dataset.manifest and dataset.manifest.absolute(),
+        "preprocessing": dataset.preprocessing.model_copy(update={"store": whole_store}),
+    }
+    start = {"start_from": training.start_from and training.start_from.absolute()}
+    return config.model_copy(
+        update={"dataset": dataset.model_copy(update=places), "training": training.model_copy(update=start)}
+    )
 
 
 @dataclass(frozen=True)
@@ -45,8 +65,24 @@ class RunFolder:
         chosen = [path for path in found if name in (LATEST, path.name)]
         if not chosen:
             known = f"; there are {', '.join(path.name for path in found[-3:])}" if found else ""
-            raise RunFolderError("run_missing", f"no run {name!r} in {runs} to go on with{known}")
+            elsewhere = "look elsewhere with --set training.output=DIR"
+            raise RunFolderError("run_missing", f"no run {name!r} in {runs} to go on with{known}; {elsewhere}")
         return cls(chosen[-1])
+
+    def refuse_another_optimiser(self, config: Config) -> None:
+        """Refuse settings that would have no effect on a run that goes on.
+
+        Raises:
+            ConfigError: `config` has another learning rate, weight decay or schedule than the run; the text names the
+                key.
+        """
+        earlier = load_config(self.config, env={})
+        for key in KEPT:
+            if getattr(config.training, key) != getattr(earlier.training, key):
+                raise ConfigError(
+                    f"training.{key}: a resumed run keeps its optimiser, and so its {key}; "
+                    "start a new one with --set training.start_from=CHECKPOINT"
+                )
 
     @property
     def name(self) -> str:

@@ -10,6 +10,9 @@ from typing import Any
 from aura_model.errors import AuraError
 from training.rows import Row
 
+REMEDY = "lower training.learning_rate in a new run (training.start_from): a resumed one keeps its optimiser"
+"""What to do where a run diverges."""
+
 
 class TrainingError(AuraError):
     """The run cannot go on; `code` is no_clips, too_many_skipped, diverged or failed."""
@@ -89,7 +92,7 @@ def training_metrics(tally: Tally) -> dict[str, Any]:
         raise TrainingError("no_clips", f"no training video could be used; {tally.skipped} were skipped")
     loss = tally.loss_sum / tally.clips
     if not math.isfinite(loss):
-        raise TrainingError("diverged", f"the training loss is {loss}; lower training.learning_rate")
+        raise TrainingError("diverged", f"the training loss is {loss}; {REMEDY}")
     return {
         "loss": loss,
         "clips": tally.clips,

@@ -9,7 +9,7 @@ from typing import Any
 from aura_model.analysis import aggregate_tracks, probability
 from aura_model.metrics import compute_metrics
 from training.rows import Row
-from training.tally import TrainingError
+from training.tally import REMEDY, TrainingError
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:
         TrainingError: a score is not a number.
     """
     if not all(math.isfinite(clip.logit) for clip in scored):
-        raise TrainingError("diverged", "a validation score is not a number; lower training.learning_rate")
+        raise TrainingError("diverged", f"a validation score is not a number; {REMEDY}")
     figures = compute_metrics(*video_scores(scored))
     by_clip = compute_metrics([clip.label for clip in scored], [probability(clip.logit) for clip in scored])
     return {"val_auc": figures["auc"], "val": figures, "clip": by_clip}

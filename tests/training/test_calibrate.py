@@ -33,6 +33,7 @@ OPTIONS = {
     "--config",
     "--data-root",
     "--manifest",
+    "--auto-split",
     "--from-csv",
     "--split",
     "--bias",
@@ -227,6 +228,7 @@ def test_scores_that_allow_no_calibration(
         (["--from-csv", "missing.csv"], "missing.csv"),
         (["--from-csv", "predictions.csv", "--split", "val"], "--split does not go with --from-csv"),
         (["--from-csv", "predictions.csv", "--num-workers", "2"], "--num-workers does not go with --from-csv"),
+        (["--from-csv", "predictions.csv", "--auto-split"], "--auto-split does not go with --from-csv"),
         ([], "dataset.pseudo_fakes.enabled is false"),
         (["--set", "inference.colour=red", "--from-csv", "predictions.csv"], "inference.colour"),
         (["--from-csv", "predictions.csv", "--set", "inference.checkpoint=null"], "inference.checkpoint is null"),
@@ -401,6 +403,31 @@ def test_a_split_without_videos_is_told(
     assert run(checkpoint, tmp_path / "a.pth", *arguments) == EXIT_REFUSED
     assert "the split test has no video" in capsys.readouterr().err
     assert pairs.asked is None
+
+
+@pytest.fixture
+def hashed(tmp_path: Path, config: Config) -> Path:
+    """A checkpoint of a training that drew the splits itself: all videos were to validate with."""
+    dataset = config.dataset.model_copy(update={"auto_split": (0.0, 1.0, 0.0)})
+    path = tmp_path / "hashed.pth"
+    save_checkpoint(path, MultimodalModel(config.model), config.model_copy(update={"dataset": dataset}), 3, {})
+    return path
+
+
+def test_pairs_can_be_made_of_a_split_by_hash(
+    pairs: Pairs, faces: Path, hashed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(hashed, tmp_path / "a.pth", "--manifest", faces, "--auto-split", "0,1,0", *PSEUDO) == 0
+    assert pairs.asked is not None
+    assert "t" in {sample.video_id for sample in pairs.asked[0]}  # of the split train, if the manifest had its way
+    assert "auto_split" not in capsys.readouterr().err
+
+
+def test_another_split_than_that_of_training_is_told(
+    pairs: Pairs, faces: Path, hashed: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run(hashed, tmp_path / "a.pth", "--manifest", faces, *PSEUDO) == 0
+    assert "give --auto-split 0.0,1.0,0.0" in capsys.readouterr().err
 
 
 # --- the surface

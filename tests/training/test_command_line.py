@@ -1,9 +1,11 @@
 """What the command lines of training share."""
 
 import argparse
+from pathlib import Path
 
 import pytest
 
+from aura_model.settings import load_config
 from training.command_line import auto_split_option, data_options, fail, given_overrides, whole_number
 
 KEYS = {"data_root": "dataset.data_root", "manifest": "dataset.manifest", "epochs": "training.epochs"}
@@ -32,6 +34,12 @@ def test_options_become_keys_whose_values_are_json() -> None:
 
 def test_a_path_with_a_quote_stays_one_value() -> None:
     assert given("--manifest", 'a"b.csv') == ['dataset.manifest="a\\"b.csv"']
+
+
+@pytest.mark.parametrize("name", ["Zoë", "吉野/𠮷田", "🎬 clips", "tab\tand\\backslash", "a: b # c"])
+def test_any_name_arrives_as_it_is(name: str) -> None:
+    config = load_config(env={}, overrides=given("--data-root", name))
+    assert config.dataset.data_root == Path(name)
 
 
 def test_a_folder_of_data_takes_the_place_of_a_configured_manifest() -> None:

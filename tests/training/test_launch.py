@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -113,9 +114,13 @@ def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
         (["--set", "training.epochs"], "section.key=value"),
         (["--set", "dataset.preprocessing.mode=preextracted"], "preextracted"),
         (["--set", "dataset.preprocessing.mode=preextracted", "--data-root", "x"], "leave out --data-root"),
+        (["--set", "dataset.preprocessing.mode=preextracted", "--debug", "--manifest", "x"], "leave out --data-root"),
+        (["--set", "dataset.preprocessing.mode=preextracted", "--auto-split"], "keeps the splits it was made with"),
+        (["--set", "dataset.preprocessing.mode=preextracted", "--debug"], "preextracted holds no clips"),
         (["--auto-split", "0.5,0.2,0.2"], "sum to 1"),
         (["--auto-split", "most"], "auto_split"),
         (["--resume"], "no run 'latest'"),
+        (["--resume"], "--set training.output=DIR"),
         (["--resume", "20200101-gone"], "no run '20200101-gone'"),
         (["--resume", "--debug"], "leave out --config and --debug"),
         (["--resume", "--config", "some.yaml"], "leave out --config and --debug"),
@@ -192,6 +197,37 @@ def test_a_resumed_run_is_the_same_run_with_its_own_configuration(
     capsys.readouterr()
     assert main(["--resume", "gone", *out]) == EXIT_REFUSED
     assert f"there are {first['name']}, {second['name']}" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "change", ["training.learning_rate=0.5", "training.weight_decay=0.5", "training.scheduler.period=3"]
+)
+def test_a_resumed_run_keeps_its_optimiser(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], change: str
+) -> None:
+    out = ["--set", f"training.output={tmp_path / 'out'}"]
+    assert main(["--data-root", str(data), "--set", "training.learning_rate=0.25", *out]) == 0
+    assert main(["--resume", *out, "--set", change]) == EXIT_REFUSED
+    assert "start a new one with --set training.start_from=CHECKPOINT" in capsys.readouterr().err
+    assert len(run) == 1
+    assert main(["--resume", *out, "--set", "training.learning_rate=0.25"]) == 0
+
+
+def test_a_run_finds_its_files_from_any_folder(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray gives each worker another one, and --resume may come from elsewhere."""
+    monkeypatch.chdir(tmp_path)
+    arguments = ["--data-root", data.name, "--set", "training.start_from=a.pth", "--set", "training.output=out"]
+    assert main(arguments) == 0
+    config = run[0]["config"]
+    assert (config.dataset.data_root, config.training.start_from) == (data, tmp_path / "a.pth")
+    (folder,) = (tmp_path / "out" / "runs").iterdir()
+    assert load_config(folder / "config.yaml", env={}) == config
+    monkeypatch.chdir("/")
+    assert main(["--resume", "--set", f"training.output={tmp_path / 'out'}"]) == 0
+    assert run[1]["config"].dataset == config.dataset
+    assert run[1]["config"].training.start_from == tmp_path / "a.pth"
 
 
 def test_videos_are_split_by_a_hash_where_that_is_asked_for(run: list[dict[str, Any]], tmp_path: Path) -> None:
@@ -340,6 +376,41 @@ def test_a_debug_run_without_data_makes_some(
     assert [sample.split for sample in run[0]["samples"]].count("train") == 4
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_debug_run_of_the_recipe_takes_genuine_videos_alone(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """Of a data set, and of the made-up one, whose fakes have no partner."""
+    monkeypatch.chdir(tmp_path)
+    assert main(["--debug", "--config", str(RECIPE), *(("--data-root", str(data)) if named else ())]) == 0
+    samples = run[0]["samples"]
+    assert Counter((sample.split, sample.label) for sample in samples) == {("train", 0): 2, ("val", 0): 2}
+    assert all(Path(sample.path).is_relative_to(data) == named for sample in samples)
+
+
+@pytest.mark.parametrize("folder", ["data", "elsewhere"])
+def test_a_debug_run_takes_its_videos_from_the_store_that_is_trained_on(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, folder: str
+) -> None:
+    """Whether or not there is the folder `data`, where videos are looked for otherwise."""
+    from training.data.manifest import Sample
+    from training.data.splits import SPLITS
+
+    stored = [
+        Sample(f"{split}{number}", number % 2, split, f"/gone/{split}{number}.mp4")
+        for split in SPLITS
+        for number in range(9)
+    ]
+    store = SimpleNamespace(samples=lambda: stored)
+    monkeypatch.setattr("training.store.clip_store.ClipStore", lambda location, config: store)
+    monkeypatch.chdir(tmp_path)
+    data.rename(tmp_path / folder)
+    assert main(["--debug", "--set", "dataset.preprocessing={mode: preextracted, store: 's3://clips'}"]) == 0
+    samples = run[0]["samples"]
+    assert Counter(sample.split for sample in samples) == {"train": 4, "val": 4}
+    assert all(sample in stored for sample in samples)
+
+
 def test_a_debug_run_without_data_and_media_is_refused(
     run: list[dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -356,6 +427,8 @@ def test_a_debug_run_without_data_and_media_is_refused(
     ("error", "status", "said"),
     [
         (TrainingError("diverged", "the loss is nan [1]"), EXIT_FAILED, "training failed: the loss is nan [1]"),
+        (OSError(28, "No space left on device"), EXIT_FAILED, "No space left on device; once that is mended, --resume"),
+        (ConnectionError("no Ray at [head]"), EXIT_FAILED, "the run failed: no Ray at [head]; once that is mended"),
         (KeyboardInterrupt(), EXIT_INTERRUPTED, "interrupted"),
     ],
 )

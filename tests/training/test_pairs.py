@@ -27,6 +27,7 @@ PAIRS = (
     f"dataset.pseudo_fakes.size={LOOSE}",
     "dataset.pseudo_fakes.margin=0.45",
     "dataset.pseudo_fakes.pairs={train: 3, eval: 2}",
+    "dataset.pseudo_fakes.generated={generated_swap: 0}",
 )
 BOX = (270.0, 190.0, 370.0, 290.0)
 """A face in a source of 640 x 480 pixels, with room for any margin."""
@@ -97,14 +98,14 @@ PARTNER = "partner"
 def matched(config: Config) -> Callable[..., PairSource]:
     """A source of pairs of a fake that shows `drawn` beside a partner that shows `genuine`; None: nothing is seen."""
 
-    def build(drawn: Clip | None, genuine: Clip | None) -> PairSource:
+    def build(drawn: Clip | None, genuine: Clip | None, container: str = "mp4") -> PairSource:
         shape = ClipShape.of(loose(config))
 
         def rows(row: Mapping[str, Any]) -> list[Row]:
             shown = genuine if row["video_id"] == PARTNER else drawn
             if shown is None:
                 return [error_row("corrupt_video", "no frame", row, shape)]
-            return rows_of(Clips((shown,), media(), (), {}), row, shape)
+            return rows_of(Clips((shown,), media(container), (), {}), row, shape)
 
         return PairSource(config, rows, {"drawn": path_row(EVALUATION, PARTNER)}.__getitem__)
 
@@ -238,7 +239,7 @@ def renderer(monkeypatch: pytest.MonkeyPatch) -> Renderer:
 
 def draw(maker: PairSource, count: int, *donors: Material, epoch: int = 1, **families: float) -> list[Pair]:
     row = path_row(epoch)
-    return list(maker.pairs_of(maker.loose_rows(row), row, Draw(count, families), donors))
+    return list(maker.pairs_of(maker.loose_rows(row), row, Draw(count, families, {}), donors))
 
 
 def test_families_are_drawn_by_their_weights(source: Source, renderer: Renderer) -> None:
@@ -332,6 +333,23 @@ def test_pairs_with_a_partner_follow_from_epoch_and_video(matched: Callable[...,
     assert len(maker(path_row(EVALUATION, **DRAWN))) == 2 * 2
     made = maker(path_row(**DRAWN)) + maker(path_row(2, **DRAWN))
     assert len({row["frames"].tobytes() for row in made}) == 12
+
+
+def test_stills_beside_each_other_move_alike(matched: Callable[..., PairSource]) -> None:
+    rows = matched(clip(1), clip(1), "jpeg")(path_row(**DRAWN))
+    assert [row["frames"].tobytes() for row in rows[::2]] == [row["frames"].tobytes() for row in rows[1::2]]
+    assert all((row["frames"][0] != row["frames"][1]).any() for row in rows)
+
+
+def test_fakes_are_used_in_either_way_by_weight(matched: Callable[..., PairSource]) -> None:
+    weights = {"generated_person": 1.0, "generated_swap": 3.0}
+    maker = matched(clip(1), clip(2))
+    row = path_row(**DRAWN)
+    pairs = list(maker.pairs_beside(maker.loose_rows(row), row, Draw(200, {}, weights)))
+    counts = Counter(pair.family for pair in pairs)
+    assert counts.keys() == weights.keys()
+    assert counts["generated_swap"] == pytest.approx(150, abs=25)
+    assert all(pair.fake.label and not pair.real.label for pair in pairs)
 
 
 @pytest.mark.parametrize(("missing", "code"), [("drawn", "corrupt_video"), ("genuine", "no_face"), ("seen", "no_face")])

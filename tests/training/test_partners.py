@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from aura_model.config import Config
-from aura_model.errors import AuraError
+from aura_model.errors import AuraError, ConfigError
 from training.data.debugset import MEDIA
 from training.data.errors import DatasetError
 from training.data.manifest import Sample
@@ -68,3 +68,10 @@ def test_a_store_that_is_not_there_is_refused(make_config: Callable[..., Config]
     store = ("dataset.preprocessing.mode=preextracted", f"dataset.preprocessing.store={tmp_path / 'gone'}")
     with pytest.raises(AuraError):
         training_samples(make_config(*PAIRS, *store))
+
+
+def test_a_store_is_not_split_anew(faces: Config, tmp_path: Path) -> None:
+    config = stored(faces, tmp_path / "store")
+    split = config.model_copy(update={"dataset": config.dataset.model_copy(update={"auto_split": (0.8, 0.1, 0.1)})})
+    with pytest.raises(ConfigError, match="keeps the splits it was made with: leave out --auto-split"):
+        training_samples(split)

@@ -357,6 +357,17 @@ def test_a_failed_extraction_keeps_what_is_done(run: Run, no_cluster: NoCluster,
     assert len(list((tmp_path / "store").glob("*.parquet"))) == 1
 
 
+@pytest.mark.parametrize("error", [OSError(28, "No space left on device"), ConnectionError("no Ray at 10.0.0.1:6379")])
+def test_what_the_system_refuses_is_told_in_a_sentence(run: Run, no_cluster: NoCluster, error: OSError) -> None:
+    def fail() -> None:
+        raise error
+
+    no_cluster.then = fail
+    status, _, err = run()
+    assert status == 1
+    assert f"the extraction failed: {error}; run it again to go on" in err
+
+
 @pytest.mark.parametrize("workers", ["0", "99"])
 def test_an_impossible_number_of_workers_is_refused(run: Run, no_cluster: NoCluster, workers: str) -> None:
     status, _, err = run("--num-workers", workers)

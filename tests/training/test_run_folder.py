@@ -5,9 +5,10 @@ from pathlib import Path
 import pytest
 
 from aura_model.config import Config
+from aura_model.errors import ConfigError
 from aura_model.settings import load_config
 from training import run_folder
-from training.run_folder import LATEST, RunFolder, RunFolderError
+from training.run_folder import LATEST, RunFolder, RunFolderError, anchored
 
 
 @pytest.fixture
@@ -78,6 +79,7 @@ def test_without_any_run_none_is_found(tmp_path: Path, name: str) -> None:
             RunFolder.find(runs, name)
         assert caught.value.code == "run_missing"
         assert "there are" not in caught.value.detail
+        assert "look elsewhere with --set training.output=DIR" in caught.value.detail
 
 
 @pytest.mark.parametrize("name", ["20260304-07", "other", "../runs", ""])
@@ -89,3 +91,51 @@ def test_an_unknown_run_is_refused_with_the_newest_names(
         RunFolder.find(tmp_path / "runs", name)
     assert repr(name) in caught.value.detail
     assert [folder.name in caught.value.detail for folder in folders] == [False, True, True, True]
+
+
+def test_paths_are_those_of_the_callers_folder(
+    make_config: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    relative = make_config(
+        "dataset.data_root=faces",
+        "dataset.manifest=lists/faces.csv",
+        "dataset.preprocessing.store=store",
+        "training.start_from=start.pth",
+    )
+    found = anchored(relative)
+    assert found.dataset.data_root == tmp_path / "faces"
+    assert found.dataset.manifest == tmp_path / "lists" / "faces.csv"
+    assert found.dataset.preprocessing.store == str(tmp_path / "store")
+    assert found.training.start_from == tmp_path / "start.pth"
+    monkeypatch.chdir("/")
+    assert anchored(found) == found
+
+
+def test_what_is_no_relative_path_stays(make_config: Callable[..., Config]) -> None:
+    found = anchored(make_config("dataset.preprocessing.store=s3://clips/a"))
+    assert found.dataset.preprocessing.store == "s3://clips/a"
+    assert (found.dataset.manifest, found.training.start_from) == (None, None)
+    home = anchored(make_config("dataset.preprocessing.store=~/clips"))
+    assert home.dataset.preprocessing.store == str(Path.home() / "clips")
+
+
+@pytest.mark.parametrize(
+    "change", ["learning_rate=0.5", "weight_decay=0.5", "scheduler.period=3", "scheduler={name: constant}"]
+)
+def test_a_run_keeps_its_optimiser(
+    started: Callable[[int], RunFolder], make_config: Callable[..., Config], change: str
+) -> None:
+    folder = started(7)
+    with pytest.raises(ConfigError) as caught:
+        folder.refuse_another_optimiser(make_config(f"training.{change}"))
+    assert caught.value.detail.startswith(f"training.{change.partition('=')[0].partition('.')[0]}: a resumed run keeps")
+    assert "--set training.start_from=CHECKPOINT" in caught.value.detail
+
+
+def test_other_settings_of_a_run_may_change(
+    started: Callable[[int], RunFolder], make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = started(7)
+    monkeypatch.setenv("AURA_TRAINING__LEARNING_RATE", "0.5")  # is told of by the settings that it gets into
+    folder.refuse_another_optimiser(make_config("training.epochs=99", "training.warmup_steps=3"))

@@ -74,7 +74,8 @@ def test_an_epoch_without_a_clip_fails() -> None:
 
 @pytest.mark.parametrize("loss", [math.nan, math.inf, -math.inf])
 def test_a_loss_that_is_no_number_fails(loss: float) -> None:
-    with pytest.raises(TrainingError, match=r"training\.learning_rate") as caught:
+    said = r"lower training\.learning_rate in a new run \(training\.start_from\)"
+    with pytest.raises(TrainingError, match=said) as caught:
         training_metrics(Tally(clips=1, loss_sum=loss, seconds=1.0))
     assert caught.value.code == "diverged"
 

@@ -177,7 +177,9 @@ def _video_folders(root: Path, *, flat: bool) -> Iterator[Path]:
     splits = [root / split for split in SPLITS if root / split in folders and not (root / split / META).is_file()]
     if not flat and not splits:
         raise DatasetError(
-            "dataset_missing", f"{root} holds none of the folders {', '.join(SPLITS)}; without them set auto_split"
+            "dataset_missing",
+            f"{root} holds none of the folders {', '.join(SPLITS)}; without them set auto_split, "
+            "and name single pictures in a manifest",
         )
     for split in splits:
         yield from _subfolders(split)

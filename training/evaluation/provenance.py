@@ -7,12 +7,15 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aura_model import __version__
 from aura_model.config import Config
+
+if TYPE_CHECKING:
+    from aura_model.checkpoint import Checkpoint
 
 RESULTS = "eval_results.json"
 DEBUG_NAME = "debug.pth"
@@ -54,15 +57,8 @@ class Provenance(BaseModel):
     """Of the table of scores."""
 
 
-def describe_checkpoint(path: Path) -> CheckpointFacts:
-    """Read the facts from a checkpoint.
-
-    Raises:
-        CheckpointError: the file is missing, damaged or foreign.
-    """
-    from aura_model.checkpoint import read_checkpoint  # torch takes seconds
-
-    checkpoint = read_checkpoint(path)
+def describe_checkpoint(checkpoint: "Checkpoint", path: Path) -> CheckpointFacts:
+    """The facts of a checkpoint that was read from `path`."""
     debug = path.name == DEBUG_NAME or checkpoint.metrics.get("debug") is True
     trained = checkpoint.epoch > 0
     return CheckpointFacts(

@@ -42,15 +42,11 @@ class Learner:
 
         Raises:
             ConfigError: the backbone cannot be had, or not be frozen as asked.
-            CheckpointError: `training.start_from` cannot be used.
         """
         torch.manual_seed(config.seed)
         training = config.training
         self._config, self._device = config, device
-        self.model = MultimodalModel(config.model)
-        if training.start_from is not None:
-            restore_weights(self.model, read_checkpoint(training.start_from))
-        self.model.to(device)
+        self.model = MultimodalModel(config.model).to(device)
         lay_out(self.model.video.backbone.net, training.channels_last)
         self._average = WeightAverage(self.model, training.ema_decay) if training.ema_decay else None
         if training.compile:
@@ -85,7 +81,13 @@ class Learner:
         return self._schedule.rate(self.steps)
 
     def begin_epoch(self, epoch: int) -> None:
-        """Freeze or let go what `training.freeze` says; `epoch` counts from 1."""
+        """Freeze or let go what `training.freeze` says; the first epoch, 1, starts from `training.start_from`.
+
+        Raises:
+            CheckpointError: that file cannot be used.
+        """
+        if epoch == 1:
+            self._start()
         self._freeze.begin_epoch(epoch)
 
     def step(self, parts: Sequence[tuple[Batch, Targets]], weights: Sequence[float]) -> Tensor:
@@ -101,7 +103,7 @@ class Learner:
         Returns:
             The sum over parts of mean loss times clips, detached. It may be not finite: that is for the caller to see.
         """
-        self._objective.train()
+        self._objective.train(any(weights))  # a blank step, which weighs nothing, must not move running statistics
         self._freeze.hold()
         self.optimizer.zero_grad()
         last = len(parts) - 1
@@ -179,6 +181,14 @@ class Learner:
         except (KeyError, ValueError, TypeError, RuntimeError) as error:
             detail = f"{checkpoint.path}: its training state cannot be taken up: {error}"
             raise CheckpointError("checkpoint_damaged", detail) from error
+
+    def _start(self) -> None:
+        """Not done before the first epoch: a run that goes on has weights of its own, and the file may be gone."""
+        path = self._config.training.start_from
+        if path is not None:
+            checkpoint = read_checkpoint(path)
+            for model in dict.fromkeys((self.model, self.evaluated)):
+                restore_weights(model, checkpoint)
 
     def _backward(self, batch: Batch, targets: Targets, weight: float, synchronised: bool) -> Tensor:
         """Add the gradient of one part; its mean loss times its clips."""

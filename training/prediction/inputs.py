@@ -47,14 +47,25 @@ def _samples(source: str) -> Iterable[Sample]:
 
 def _videos_below(root: Path) -> Iterator[Path]:
     """The files that may be videos, in order of their paths; a folder with nothing but extracted frames is one too."""
-    found = []
-    for folder, inner, files in os.walk(root, onerror=_refuse):
+    found, seen = list[Path](), set[tuple[int, int]]()
+    for folder, inner, files in os.walk(root, onerror=_refuse, followlinks=True):
+        if _is_known(Path(folder), seen):  # a link to a folder above, or a second one
+            inner.clear()
+            continue
         videos = [Path(folder, name) for name in files if _may_be_video(Path(folder, name))]
         if not videos and Path(folder, FRAMES).is_dir():
             videos = [Path(folder)]
         inner[:] = [name for name in inner if not name.startswith(".") and name not in (PREPROCESSED, "__MACOSX")]
         found += videos
     return iter(sorted(found))
+
+
+def _is_known(folder: Path, seen: set[tuple[int, int]]) -> bool:
+    """Whether a folder was seen before, by whatever name; it is from now on."""
+    status = folder.stat()
+    known = (status.st_dev, status.st_ino) in seen
+    seen.add((status.st_dev, status.st_ino))
+    return known
 
 
 def _refuse(error: OSError) -> None:

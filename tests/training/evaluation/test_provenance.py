@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aura_model.checkpoint import save_checkpoint
+from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
@@ -40,12 +40,14 @@ def table(tmp_path: Path) -> Path:
     return path
 
 
+def described(path: Path) -> CheckpointFacts:
+    return describe_checkpoint(read_checkpoint(path), path)
+
+
 def test_the_facts_are_those_of_the_file(save: Callable[..., Path]) -> None:
     path = save()
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    assert describe_checkpoint(path) == CheckpointFacts(
-        name="best.pth", sha256=digest, epoch=3, trained=True, debug=False
-    )
+    assert described(path) == CheckpointFacts(name="best.pth", sha256=digest, epoch=3, trained=True, debug=False)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +61,13 @@ def test_the_facts_are_those_of_the_file(save: Callable[..., Path]) -> None:
 def test_a_checkpoint_that_means_nothing_is_known(
     save: Callable[..., Path], name: str, epoch: int, metrics: dict[str, Any], trained: bool, debug: bool
 ) -> None:
-    facts = describe_checkpoint(save(name, epoch, **metrics))
+    facts = described(save(name, epoch, **metrics))
     assert (facts.trained, facts.debug) == (trained, debug)
 
 
 def test_a_checkpoint_that_is_none_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError):
-        describe_checkpoint(tmp_path / "gone.pth")
+        described(tmp_path / "gone.pth")
 
 
 def test_a_run_names_no_place_on_its_machine(make_config: Callable[..., Config], table: Path) -> None:
@@ -80,7 +82,7 @@ def test_a_run_names_no_place_on_its_machine(make_config: Callable[..., Config],
 
 
 def test_a_name_that_utf8_cannot_hold_is_escaped(save: Callable[..., Path], config: Config, table: Path) -> None:
-    assert describe_checkpoint(save("\udcff.pth")).name == "\\udcff.pth"
+    assert described(save("\udcff.pth")).name == "\\udcff.pth"
     dataset = config.dataset.model_copy(update={"data_root": Path("/srv/\udcff")})
     assert provenance_of_run(FACTS, config.model_copy(update={"dataset": dataset}), "test", table).data == "\\udcff"
 

@@ -49,6 +49,17 @@ def test_hidden_files_and_sidecars_are_left_out(tmp_path: Path, name: str) -> No
     assert ids(make(tmp_path, "video.mp4", name)) == ["video.mp4"]
 
 
+def test_folders_behind_links_are_looked_into_once(tmp_path: Path) -> None:
+    for name in ("in/b.mp4", "videos/a.mp4", "videos/more/c.mp4"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"video")
+    (tmp_path / "in" / "link").symlink_to(tmp_path / "videos")
+    (tmp_path / "in" / "second").symlink_to(tmp_path / "videos")
+    (tmp_path / "videos" / "round").symlink_to(tmp_path / "in")
+    found = [one.video_id for one in find_inputs(str(tmp_path / "in"))]
+    assert sorted(name.rpartition("/")[2] for name in found) == ["a.mp4", "b.mp4", "c.mp4"]
+
+
 def test_only_plain_files_are_videos(tmp_path: Path) -> None:
     make(tmp_path, "video.mp4")
     os.mkfifo(tmp_path / "pipe.mp4")
