@@ -107,7 +107,6 @@ def weights(sources: Mapping[str, Figures]) -> Lines:
     """The file and the run that made it."""
     facts = sources["weights"]
     config, calibration = facts["config"], facts.get("calibration")
-    families = at(config, "dataset", "pseudo_fakes", "families") or {}
     rows: list[list[object]] = [
         ["file", f"{facts['bytes'] / 1e6:.1f} MB, SHA-256 `{facts['sha256']}`"],
         [
@@ -120,13 +119,16 @@ def weights(sources: Mapping[str, Figures]) -> Lines:
             "epoch",
             f"{facts['epoch']} of {at(config, 'training', 'epochs')}, the best one on pseudo-fakes of unseen people",
         ],
-        [
-            "families trained on",
-            ", ".join(f"{name} {weight:g}" for name, weight in families.items() if weight) or "none",
-        ],
+        ["families trained on", weighted(at(config, "dataset", "pseudo_fakes", "families"))],
+        ["what was made of drawn faces", weighted(at(config, "dataset", "pseudo_fakes", "generated"))],
         ["calibration", f"scale {calibration['scale']:.3f}, bias {calibration['bias']:.3f}" if calibration else "none"],
     ]
     yield from table(["", ""], rows)
+
+
+def weighted(weights: Mapping[str, float] | None) -> str:
+    """Names with their weights, without those that weigh nothing."""
+    return ", ".join(f"{name} {weight:g}" for name, weight in (weights or {}).items() if weight) or "none"
 
 
 def clip_words(config: Figures) -> str:

@@ -47,7 +47,7 @@ from aura_model.config import Config, Family
 from aura_model.model import LoadedModel
 from aura_model.predictor import load_scorer
 from aura_model.scoring import Scorer
-from aura_model.settings import load_config, parse_config
+from aura_model.settings import load_config, override, parse_config
 from training.data.manifest import Sample, read_samples
 from training.extraction import MediaRows
 from training.loose import loose
@@ -110,10 +110,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 def read_config(args: argparse.Namespace) -> Config:
     """The recipe with this data and this checkpoint."""
     data = {"manifest": args.manifest} if args.manifest else {"data_root": args.data_root}
-    given = [f"dataset.{key}={json.dumps(str(value.absolute()))}" for key, value in data.items()]
-    return load_config(
-        args.config, overrides=[*given, f"inference.checkpoint={json.dumps(args.checkpoint)}", *args.set]
-    )
+    given = [override(f"dataset.{key}", value.absolute()) for key, value in data.items()]
+    return load_config(args.config, overrides=[*given, override("inference.checkpoint", args.checkpoint), *args.set])
 
 
 def trained_families(config: Config) -> dict[str, float]:

@@ -44,7 +44,7 @@ from aura_model.errors import ConfigError
 from aura_model.metrics import compute_ece
 from aura_model.predictor import Prediction, Predictor, load_scorer
 from aura_model.scoring import Scorer
-from aura_model.settings import load_config
+from aura_model.settings import load_config, override
 from training.data.manifest import read_samples
 from training.extraction import MediaRows
 from training.loose import loose
@@ -115,7 +115,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser().parse_args(argv),
         Console(soft_wrap=True, highlight=False, width=max(WIDTH, Console().width)),
     )
-    given = [f"inference.checkpoint={json.dumps(args.checkpoint)}", *args.set]
+    given = [override("inference.checkpoint", args.checkpoint), *args.set]
     answers = predict(read_wild(args.folder), load_config(args.config, overrides=given))
     systems = {AURA: answers.aura, **baselines(answers, args)}
     report = judge(answers, systems)
@@ -154,7 +154,7 @@ def baselines(answers: Answers, args: argparse.Namespace) -> dict[str, Floats]:
 
 def fitted_probe(args: argparse.Namespace, config: Config) -> LinearProbe:
     """The linear probe, fitted on crops like the predictor's."""
-    recipe = load_config(args.recipe, overrides=[f"dataset.manifest={json.dumps(str(args.faces.absolute()))}"])
+    recipe = load_config(args.recipe, overrides=[override("dataset.manifest", args.faces.absolute())])
     cut = recipe.dataset.model_copy(
         update={"face": config.dataset.face, "video": config.dataset.video, "audio": config.dataset.audio}
     )
@@ -184,7 +184,7 @@ def same_crops(name: str, file: str, config: Config) -> Scorer:
     Raises:
         ConfigError: it was trained on crops that are cut otherwise.
     """
-    overrides = [f"inference.checkpoint={json.dumps(file)}", f"inference.device={config.inference.device}"]
+    overrides = [override("inference.checkpoint", file), f"inference.device={config.inference.device}"]
     scorer = load_scorer(load_config(overrides=overrides))
     ours, theirs = (
         (video.frame_rate, video.temporal_window, face.margin, face.size)

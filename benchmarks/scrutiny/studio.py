@@ -50,7 +50,7 @@ class Studio:
         if not rows or (family in HELD_OUT and not donors):
             return None
         drawn = path_row(sample) | {"epoch": draw}
-        return next(self._pairs.pairs_of(rows, drawn, Draw(1, {family: 1.0}), donors))
+        return next(self._pairs.pairs_of(rows, drawn, Draw(1, {family: 1.0}, {}), donors))
 
     @cached_property
     def _donors(self) -> list[tuple[str, Material]]:
