@@ -169,6 +169,7 @@ class PseudoFakesConfig(Section):
     pairs: PairsConfig
     margin: Annotated[float, Field(ge=0, le=2)]
     size: Annotated[int, Field(ge=64, le=1024)]
+    disturbed: Annotated[float, Field(ge=0, le=4)]
 
     @field_validator("families", "generated")
     @classmethod

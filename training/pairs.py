@@ -46,6 +46,8 @@ class Draw:
     """Weights of what is made of a genuine video."""
     generated: Mapping[str, float]
     """Weights of what is made of a fake."""
+    disturbed: float = 0.0
+    """See `RenderSettings`."""
 
 
 Partners = Callable[[str], Row]
@@ -64,7 +66,6 @@ class PairSource:
         self._config, self.loose_rows, self._partners = config, loose_rows, partners
         self._shape = ClipShape.of(config)
         self._rate = config.dataset.video.frame_rate
-        self._settings = RenderSettings(size=config.dataset.face.size)
 
     def __call__(self, path_row: Mapping[str, Any]) -> list[Row]:
         """Two rows for each pair of a video, the genuine clip first; or its error row."""
@@ -96,7 +97,7 @@ class PairSource:
             material = self.material(row, moving)
             if family in HELD_OUT:
                 material = replace(material, donor=donors[int(picking.integers(len(donors)))])
-            real, fake = render_pair(material, family, making, self._settings)
+            real, fake = render_pair(material, family, making, self._settings(draw))
             yield Pair(str(path_row["video_id"]), index, family, real, fake)
 
     def pairs_beside(self, rows: Sequence[Row], path_row: Mapping[str, Any], draw: Draw) -> Iterator[Pair]:
@@ -113,7 +114,7 @@ class PairSource:
                 self.material(one_of(some, picking), np.random.default_rng(motion)) for some in (genuine, generated)
             )
             family = _pick(draw.generated, picking)
-            real, fake = render_generated(fellow, drawn, family, making, self._settings)
+            real, fake = render_generated(fellow, drawn, family, making, self._settings(draw))
             yield Pair(str(path_row["video_id"]), index, family, real, fake)
 
     def material(self, row: Row, rng: np.random.Generator) -> Material:
@@ -129,8 +130,11 @@ class PairSource:
     def _draw(self, path_row: Mapping[str, Any]) -> Draw:
         settings = self._config.dataset.pseudo_fakes
         training = int(path_row["epoch"]) != EVALUATION
-        count = settings.pairs.train if training else settings.pairs.eval
-        return Draw(count, dict(settings.families.items()), dict(settings.generated.items()))
+        count, disturbed = (settings.pairs.train, settings.disturbed) if training else (settings.pairs.eval, 0.0)
+        return Draw(count, dict(settings.families.items()), dict(settings.generated.items()), disturbed)
+
+    def _settings(self, draw: Draw) -> RenderSettings:
+        return RenderSettings(size=self._config.dataset.face.size, disturbed=draw.disturbed)
 
     def _pair_rows(self, pair: Pair, path_row: Mapping[str, Any], media: str) -> Iterator[Row]:
         for sample, variant in ((pair.real, f"#{pair.index}"), (pair.fake, f"#{pair.index} {pair.family}")):

@@ -3,7 +3,7 @@
 What differs between the two is the forgery and nothing else, so a detector can learn nothing else.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 
@@ -12,6 +12,7 @@ import numpy as np
 from aura_model.augment import audio, video
 from aura_model.augment.blending import rounded
 from aura_model.augment.codec import CodecSettings, Encoding, draw_encoding, draw_encodings, transcode
+from aura_model.augment.disturbances import Disturbance, draw_disturbances
 from aura_model.augment.donor import generated_swap
 from aura_model.augment.face_model import REGIONS, Floats, apply, fit_cameras
 from aura_model.augment.families import FAMILIES
@@ -21,6 +22,8 @@ from aura_model.augment.video import Frames, Landmarks
 from aura_model.faces import crop_face
 
 PCM_PEAK = 32767
+EARLY = 0.4
+"""Probability that a clip was disturbed before it was coded."""
 
 
 @dataclass(frozen=True)
@@ -56,6 +59,8 @@ class RenderSettings:
     fresh: float = 0.5
     """Probability that the forged face comes from before the camera: painted anew, it has not its noise and coding."""
     codec: CodecSettings = field(default_factory=CodecSettings)
+    disturbed: float = 0.0
+    """How many times as probable as in `aura_model.augment.disturbances.CHANCES` each disturbance is."""
     gain: tuple[float, float] = (0.5, 1.2)
     """Of the sound."""
     hiss: float = 0.003
@@ -102,6 +107,9 @@ class Shared:
     """The footage's own coding, before the forgery; real and fake are made of what it left."""
     fresh: bool
     platform: tuple[Encoding, ...]
+    disturbances: tuple[Disturbance, ...]
+    disturbed_first: bool
+    """The disturbances come before the platform's codecs, to the whole picture; else last of all, to the crop."""
     margin: float
     wobbles: Floats
     """[3] right, down and larger, as shares of the face's side."""
@@ -202,6 +210,7 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
     """Draw the shared part for clips of this size."""
     brightness, contrast, saturation = 1 + rng.uniform(-settings.color, settings.color, 3)
     filming = replace(settings.codec, shrink=(1.0, 1.0))
+    (disturbing,) = rng.spawn(1)
     return Shared(
         flipped=bool(rng.random() < settings.flip),
         color=(brightness, contrast, saturation),
@@ -214,6 +223,8 @@ def draw_shared(rng: np.random.Generator, height: int, width: int, settings: Ren
         camera=draw_encoding(rng, height, width, filming) if rng.random() < settings.filmed else None,
         fresh=bool(rng.random() < settings.fresh),
         platform=draw_encodings(rng, height, width, settings.codec),
+        disturbances=draw_disturbances(disturbing, settings.disturbed),
+        disturbed_first=bool(disturbing.random() < EARLY),
         margin=rng.uniform(*settings.margin),
         wobbles=(rng.standard_normal(3) * settings.wobble).astype(np.float32),
         gain=rng.uniform(*settings.gain),
@@ -239,7 +250,8 @@ def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: Ren
     """Put a forgery, or the genuine clip, through the shared part; `landmarks` `[T, 5, 2]` are its frames'."""
     noises = np.random.default_rng(shared.seed).spawn(2)
     height, width = forgery.frames.shape[1:3]
-    frames = _platform(forgery.frames, shared, noises[0])
+    early, late = (shared.disturbances, ()) if shared.disturbed_first else ((), shared.disturbances)
+    frames = _platform(_disturbed(forgery.frames, early), shared, noises[0])
     boxes = face_boxes(landmarks, shared.wobbles)
     margin = fitting_margin(boxes, shared.margin, height, width)
     boxes = into_view(boxes, margin, height, width)
@@ -250,7 +262,7 @@ def render(forgery: Forgery, landmarks: Landmarks, shared: Shared, settings: Ren
     if shared.flipped:
         masks, (crops, places) = masks[:, :, ::-1], video.flip(crops, places)
     return Sample(
-        crops,
+        _disturbed(crops, late),
         places,
         _platform_sound(forgery.wave, shared, noises[1]),
         masks.astype(np.float32) / np.float32(255),
@@ -300,6 +312,12 @@ def _platform(frames: Frames, shared: Shared, rng: np.random.Generator) -> Frame
     for encoding in shared.platform:
         changed = transcode(changed, encoding)
     return changed
+
+
+def _disturbed(frames: Frames, disturbances: Iterable[Disturbance]) -> Frames:
+    for disturb in disturbances:
+        frames = disturb(frames)
+    return frames
 
 
 def _cropped(

@@ -11,7 +11,7 @@ import numpy.typing as npt
 import pytest
 
 from aura_model.augment.forgery import Material
-from aura_model.augment.pairs import RenderSettings
+from aura_model.augment.pairs import RenderSettings, render_generated
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.faces import crop_face
@@ -264,6 +264,26 @@ def test_the_families_of_training_are_those_of_the_configuration(
     assert {row["variant"].split()[-1] for row in rows[1::2]} == {"eyes_swap"}
 
 
+def test_clips_are_disturbed_in_training_as_often_as_the_configuration_says_and_never_in_evaluation(
+    source: Source, make_config: Callable[..., Config]
+) -> None:
+    calm, always = (
+        source(clip(), config=make_config(*PAIRS, f"dataset.pseudo_fakes.disturbed={share}")) for share in (0, 4)
+    )
+    epochs = [path_row(epoch) for epoch in range(1, 6)]
+    assert all(content(calm(row)) != content(always(row)) for row in epochs)
+    assert content(calm(path_row(EVALUATION))) == content(always(path_row(EVALUATION)))
+
+
+def test_pairs_that_are_asked_for_one_by_one_are_disturbed_where_that_is_asked_for(source: Source) -> None:
+    maker, row = source(clip()), path_row()
+    made = [
+        next(maker.pairs_of(maker.loose_rows(row), row, Draw(1, {"self_blend": 1}, {}, **more)))
+        for more in ({}, {"disturbed": 0.0}, {"disturbed": 100.0})
+    ]
+    assert made[0].real.frames.tobytes() == made[1].real.frames.tobytes() != made[2].real.frames.tobytes()
+
+
 def test_every_clip_of_a_video_is_used_and_those_without_a_face_are_not(source: Source, renderer: Renderer) -> None:
     draw(source(clip(1), clip(seen=False), clip(2)), 40, self_blend=1)
     shown = {material.frames.tobytes() for material in renderer.materials}
@@ -339,6 +359,22 @@ def test_stills_beside_each_other_move_alike(matched: Callable[..., PairSource])
     rows = matched(clip(1), clip(1), "jpeg")(path_row(**DRAWN))
     assert [row["frames"].tobytes() for row in rows[::2]] == [row["frames"].tobytes() for row in rows[1::2]]
     assert all((row["frames"][0] != row["frames"][1]).any() for row in rows)
+
+
+def test_a_fake_and_its_partner_are_disturbed_alike(
+    matched: Callable[..., PairSource], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[RenderSettings] = []
+
+    def render(genuine: Material, drawn: Material, family: str, rng: np.random.Generator, settings: RenderSettings):
+        seen.append(settings)
+        return render_generated(genuine, drawn, family, rng, settings)
+
+    monkeypatch.setattr(pairs, "render_generated", render)
+    maker = matched(clip(1), clip(1))
+    rows = maker(path_row(**DRAWN)) + maker(path_row(EVALUATION, **DRAWN))
+    assert [settings.disturbed for settings in seen] == [1.0] * 3 + [0.0] * 2
+    assert [row["frames"].tobytes() for row in rows[::2]] == [row["frames"].tobytes() for row in rows[1::2]]
 
 
 def test_fakes_are_used_in_either_way_by_weight(matched: Callable[..., PairSource]) -> None:

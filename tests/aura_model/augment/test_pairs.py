@@ -74,6 +74,29 @@ def test_the_null_blend_is_rendered_to_the_very_bytes_of_the_real_one(seed: int,
     assert null.label == 0
 
 
+@pytest.mark.parametrize("seed", range(12))
+def test_what_disturbs_a_clip_disturbs_its_partner_alike(seed: int, make_material) -> None:
+    settings = replace(CLEAN, disturbed=100)
+    real, null = pair(make_material(), "null_blend", seed, settings)
+    np.testing.assert_array_equal(real.frames, null.frames)
+    calm = pair(make_material(), "null_blend", seed, CLEAN)[0]
+    assert (real.frames != calm.frames).any()
+    np.testing.assert_array_equal(real.landmarks, calm.landmarks)
+    np.testing.assert_array_equal(real.mask, calm.mask)
+
+
+def test_disturbances_come_before_the_codecs_or_after_them(make_material) -> None:
+    """Black bars stay black unless they were coded, or the crop does not reach them."""
+    settings = replace(CLEAN, disturbed=100)
+    shared = [draw_shared(np.random.default_rng(seed), 64, 64, settings) for seed in range(40)]
+    assert 8 < sum(one.disturbed_first for one in shared) < 24
+    material, clips = make_material(), []
+    for first in (True, False):
+        drawn = replace(shared[0], disturbed_first=first)
+        clips.append(render(null_blend(material, np.random.default_rng(0)), material.landmarks, drawn, settings))
+    assert (clips[0].frames != clips[1].frames).any()
+
+
 def test_sound_of_a_forged_picture_is_the_very_same_and_the_other_way_round(make_material) -> None:
     real, fake = pair(make_material(), "self_blend", 3)
     np.testing.assert_array_equal(real.wave, fake.wave)
