@@ -64,13 +64,17 @@ def extracted(
     )
 
 
-def configure_ray_data(extractors: ExtractorPlan) -> None:
+def configure_ray_data(extractors: ExtractorPlan, block_bytes: int = BLOCK_BYTES) -> None:
     """Set this process's Ray Data context.
 
     Rows keep the order of their samples, so that a run can be repeated; Ray Data takes no more CPUs than planned.
+
+    Args:
+        extractors: the actor pool.
+        block_bytes: about how large a block may be.
     """
     context = DataContext.get_current()
     context.enable_progress_bars = False
     context.execution_options.preserve_order = True
     context.execution_options.resource_limits = ExecutionResources(cpu=extractors.actors * extractors.cpus)
-    context.target_max_block_size = BLOCK_BYTES
+    context.target_max_block_size = block_bytes

@@ -57,6 +57,11 @@ class ClipShape:
         samples = round(video.clip_seconds * config.model.audio.sample_rate)
         return cls(video.temporal_window, config.dataset.face.size, samples)
 
+    @property
+    def bytes(self) -> int:
+        """Of one clip: frames and sound, next to which all else is little."""
+        return 3 * self.frames * self.size**2 + 4 * self.samples
+
 
 def path_row(sample: Sample, slot: int = 0, epoch: int = EVALUATION) -> Row:
     """What a source of rows takes: which file, and how its clips are drawn (see `Row`)."""

@@ -28,7 +28,9 @@ from training.rows import ClipShape, Columns, Row, RowSource, error_row, path_ro
 BALANCE = 0
 """The `turn` of rows that belong to no epoch, see `balances`."""
 BLOCK_BYTES = 10 * 1024**2
-"""Clips are handed on in blocks of about this size, of one clip at least."""
+"""Clips are handed on in blocks of about this size."""
+LEAST_CLIPS = 6
+"""Of a block, however large they are: Ray cuts blocks of 1.5 times the target, and one clip more may be in them."""
 LONGEST_SPAN = 8
 """Videos of one task at the most: a task costs Ray about as much as a short video costs to decode."""
 SPANS_PER_WORKER = 16
@@ -83,7 +85,7 @@ class CourseExtractor(ClipExtractor):
         super().__init__(config)
         self._course = course
         shape = ClipShape.of(parse_config(config))
-        self._enough = max(BLOCK_BYTES // (3 * shape.frames * shape.size**2), 1)
+        self._enough = clips_per_block(shape)
         blank = error_row("balance", "", course.at(0).path_row, shape)
         self._blank = to_columns(blank | {"turn": BALANCE})
 
@@ -106,6 +108,16 @@ class CourseExtractor(ClipExtractor):
     def _rows_at(self, index: int) -> list[Row]:
         place = self._course.at(index)
         return [row | {"turn": place.turn} for row in self.rows(place.path_row)]
+
+
+def clips_per_block(shape: ClipShape) -> int:
+    """How many clips make a block, which may be one larger for the sake of a pair."""
+    return max(BLOCK_BYTES // shape.bytes, LEAST_CLIPS)
+
+
+def block_target(shape: ClipShape) -> int:
+    """Ray's target size for blocks, bytes: a little less than a block, so that none is joined with another or cut."""
+    return int(0.9 * clips_per_block(shape) * shape.bytes)
 
 
 def kept_together(rows: Iterable[Row]) -> Iterator[list[Row]]:
@@ -140,7 +152,7 @@ def clip_stream(
         workers: how many shares.
         dealt: rows that each worker had of the epochs before, so that the sharing goes on as it would have.
     """
-    configure_ray_data(extractors)
+    configure_ray_data(extractors, block_target(ClipShape.of(config)))
     spans = [*balances(dealt), *spans_of(course, workers, MAX_BLOCKS)]
     sources = ray.data.from_items(spans, override_num_blocks=len(spans))
     rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)

@@ -34,7 +34,7 @@ def draw_disturbances(rng: np.random.Generator, share: float) -> tuple[Disturban
 
 def draw_softness(rng: np.random.Generator) -> Disturbance:
     """A Gaussian of 5 to 17 pixels of width."""
-    kernel = 2 * rng.integers(2, 9) + 1
+    kernel = 2 * int(rng.integers(2, 9)) + 1
     return lambda frames: blur(frames, kernel, rng)
 
 

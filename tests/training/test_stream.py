@@ -13,13 +13,17 @@ from aura_model.settings import load_config
 from training import dataset, stream
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
-from training.rows import Row, to_rows
+from training.rows import ClipShape, Row, to_rows
 from training.stream import (
     BALANCE,
+    BLOCK_BYTES,
+    LEAST_CLIPS,
     Course,
     CourseExtractor,
     Place,
     balances,
+    block_target,
+    clips_per_block,
     epoch_order,
     kept_together,
     lists_of,
@@ -182,12 +186,23 @@ def test_the_pool_gives_each_clip_of_each_place_with_its_turn(
 
 
 @pytest.mark.usefixtures("_two_clips_a_video")
-@pytest.mark.parametrize(("frames", "sizes"), [(8, [8, 2]), (64, [1] * 10), (16, [4, 4, 2])])
+@pytest.mark.parametrize(("frames", "sizes"), [(8, [8, 2]), (64, [6, 4]), (16, [6, 4])])
 def test_large_clips_are_handed_on_in_smaller_blocks(
     make_course: Callable[..., Course], frames: int, sizes: list[int]
 ) -> None:
     config = load_config(env={}, settings={"dataset": {"video": {"temporal_window": frames}}})
     assert [len(rows) for rows in blocks(make_course(last=2), config, (0, 5))] == sizes
+
+
+@pytest.mark.parametrize("frames", [1, 4, 8, 32, 64, 256])
+@pytest.mark.parametrize("size", [64, 160, 224, 512])
+def test_ray_neither_cuts_a_block_of_pairs_nor_joins_two(frames: int, size: int) -> None:
+    """Ray Data hands a block on once it has the target's size, and cuts those of 1.5 times that."""
+    shape = ClipShape(frames, size, samples=2000 * frames)
+    enough, target = clips_per_block(shape), block_target(shape)
+    assert enough * shape.bytes > target
+    assert (enough + 1) * shape.bytes < 1.5 * target
+    assert enough * shape.bytes <= max(BLOCK_BYTES, LEAST_CLIPS * shape.bytes)
 
 
 @pytest.mark.usefixtures("_two_clips_a_video")
