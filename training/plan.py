@@ -16,7 +16,7 @@ EXTRACTOR_MEMORY = 1536 * 1024**2
 
 
 class PlanError(AuraError):
-    """The cluster cannot hold the workers asked for; `code` is gpus_missing or cpus_missing."""
+    """No cluster, or one that cannot hold the workers; `code` is cluster_unreachable, gpus_missing or cpus_missing."""
 
 
 @dataclass(frozen=True)

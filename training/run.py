@@ -3,6 +3,7 @@
 import logging
 import os
 import signal
+import socket
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -31,7 +32,7 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.data.manifest import Sample
 from training.loop import SCORE, Failure, Job, train_worker
-from training.plan import WorkerPlan, plan_workers
+from training.plan import PlanError, WorkerPlan, plan_workers
 from training.tally import TrainingError
 from training.validation import auc_of
 from training.watch.board import told
@@ -39,6 +40,8 @@ from training.watch.listeners import Listener
 
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""
+CONNECT_SECONDS = 10.0
+"""How long the cluster's head may take to accept a connection."""
 RAY_ENVIRONMENT = {"RAY_TRAIN_ENABLE_PRINT_PATCH": "0", "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.5", **KEEP_MEMORY}
 """Ray Train collects reports at the health-check interval, in seconds. A Ray that is started here hands all on."""
 
@@ -109,7 +112,12 @@ def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
     Args:
         local: start one.
         cpus: how many CPUs the one that is started counts; None: those of the machine.
+
+    Raises:
+        PlanError: nothing listens at RAY_ADDRESS.
     """
+    if not local:
+        _check_address(os.environ.get("RAY_ADDRESS", ""))
     for name, value in RAY_ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     for name, level in CHATTERING.items():
@@ -126,6 +134,20 @@ def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
+
+
+def _check_address(address: str) -> None:
+    """Ray itself tries for minutes, and then ends the process."""
+    host, _, port = address.rpartition("//")[2].rpartition(":")
+    if host and port.isdecimal():
+        try:
+            place = host.strip("[]"), int(port)
+            socket.create_connection(place, CONNECT_SECONDS).close()  # noqa: TID251 - the operator's own cluster
+        except (OSError, OverflowError) as error:
+            detail = (
+                f"RAY_ADDRESS is {address}, where nothing answers: {error}; correct it, or unset it to use this machine"
+            )
+            raise PlanError("cluster_unreachable", detail) from None
 
 
 @contextmanager

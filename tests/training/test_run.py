@@ -2,6 +2,7 @@
 
 import os
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,7 +20,7 @@ from aura_model.errors import ConfigError
 from aura_model.settings import load_config
 from training import run
 from training.data.manifest import Sample
-from training.plan import ExtractorPlan, WorkerPlan
+from training.plan import ExtractorPlan, PlanError, WorkerPlan
 from training.run import _cause, _export, _uninterrupted, run_training
 from training.tally import TrainingError
 
@@ -236,6 +237,52 @@ def test_a_cluster_is_left_also_when_its_start_fails(monkeypatch: pytest.MonkeyP
         ("local", False, 2),
         "shutdown",
     ]
+
+
+@pytest.mark.parametrize("form", ["127.0.0.1:{}", "ray://127.0.0.1:{}", "localhost:{}"])
+def test_a_cluster_that_cannot_be_reached_is_told_at_once(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(run.ray, "init", lambda **_: pytest.fail("Ray would try for minutes"))
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        address = form.format(server.getsockname()[1])  # where nothing listens once it is closed
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(PlanError, match="unset it") as refused, run.ray_cluster(local=False):
+        pass
+    assert refused.value.code == "cluster_unreachable"
+    assert address in refused.value.detail
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1:99999", "no.such.host.invalid:6379", "[::1]:1"])
+def test_an_address_that_can_be_none_is_told_like_one_that_is_silent(
+    monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(PlanError, match="RAY_ADDRESS"), run.ray_cluster(local=False):
+        pass
+
+
+@pytest.mark.parametrize("address", ["auto", "local", "", None])
+def test_addresses_without_a_port_are_left_to_ray(monkeypatch: pytest.MonkeyPatch, address: str | None) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(run.ray, "init", lambda **options: started.append(options["address"]))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    if address is not None:
+        monkeypatch.setenv("RAY_ADDRESS", address)
+    with run.ray_cluster(local=False):
+        assert started == [None]
+
+
+def test_a_cluster_that_listens_is_joined_and_a_local_one_asks_no_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    started: list[Any] = []
+    monkeypatch.setattr(run.ray, "init", lambda **options: started.append(options["address"]))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{server.getsockname()[1]}")
+        with run.ray_cluster(local=False):
+            pass
+    with run.ray_cluster(local=True):
+        pass
+    assert started == [None, "local"]
 
 
 def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
