@@ -23,6 +23,7 @@ Reason = Literal[
     "no_face",
     "no_audio",
     "no_speech",
+    "sound_not_judged",
     "truncated",
     "corrupt_frames",
 ]
@@ -137,8 +138,10 @@ class ModelInfo(Part):
 class Modalities(Part):
     """What each modality says by itself; null where it was not there."""
 
-    video: Probability | None = Field(description="Fake probability by the pictures alone.")
-    audio: Probability | None = Field(description="Fake probability by the sound alone.")
+    video: Probability | None = Field(
+        description="By the pictures alone; null without a face. Calibrated unless sound was judged, too."
+    )
+    audio: Probability | None = Field(description="By the sound alone, likewise; null where none was judged.")
 
 
 class FaceBox(Part):

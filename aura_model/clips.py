@@ -68,7 +68,8 @@ class Clips:
     """By track, the most prominent first, then by time."""
     media: MediaInfo
     notes: tuple[str, ...]
-    """Codes of what was met on the way: truncated, corrupt_frames, no_video, no_face, no_audio, no_speech."""
+    """Codes of what was met on the way: truncated, corrupt_frames, no_video, no_face, no_audio, no_speech,
+    sound_not_judged."""
     timings: Mapping[str, float]
     """Seconds per stage: open, decode, faces, sound."""
 
@@ -178,8 +179,12 @@ class ClipLoader:
             yield "no_video"
         elif not picture.crops:
             yield "no_face"
-        if self._speech is not None and not any(wave is not None for wave in waves):
-            yield "no_speech" if media.audio else "no_audio"
+        if media.audio is None:
+            yield "no_audio"
+        elif self._speech is None:
+            yield "sound_not_judged"
+        elif not any(wave is not None for wave in waves):
+            yield "no_speech"
 
 
 def _speech_gate(config: AudioConfig, threads: int) -> "SpeechGate | None":

@@ -103,7 +103,8 @@ def weights_folder() -> Path:
     """
     spec = importlib.util.find_spec("mtcnn")
     if spec is None or not spec.submodule_search_locations:
-        raise ConfigError('dataset.face.detector is mtcnn, which is not installed: pip install "aura[mtcnn]"')
+        advice = "pip install -e '.[mtcnn]' in Aura's folder"
+        raise ConfigError(f"dataset.face.detector is mtcnn, which is not installed: {advice}")
     return Path(spec.submodule_search_locations[0]) / "assets" / "weights"
 
 

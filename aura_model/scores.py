@@ -13,9 +13,10 @@ class ClipScore:
     fake: float
     """By all that the clip has; calibrated where the model is."""
     video: float | None
-    """By the pictures alone; None where the clip has none."""
+    """By the pictures alone; None where the clip has none, `fake` where it has nothing else. Beside sound it comes
+    from a head of its own, which is not calibrated."""
     audio: float | None
-    """By the sound alone; None where the clip has none."""
+    """By the sound alone, likewise."""
     heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     """[T, h, w] the probability, 0..1, that each place of each crop was forged; None where the clip has no pictures, or
     the model no map."""

@@ -66,9 +66,9 @@ class Scorer:
                 batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask
             )
         return [
-            ClipScore(fake=self._calibrated(fake), video=video, audio=audio, heatmap=heatmap)
+            ClipScore(fake=fake, video=_alone(fake, video, audio), audio=_alone(fake, audio, video), heatmap=heatmap)
             for fake, video, audio, heatmap in zip(
-                log_odds(output.logits),
+                map(self._calibrated, log_odds(output.logits)),
                 _known(output.video_logits, batch.video_mask),
                 _known(output.audio_logits, batch.audio_mask),
                 _heatmaps(output.heatmap, clips),
@@ -107,6 +107,11 @@ def _known(logits: Tensor | None, mask: Tensor) -> list[float | None]:
     if logits is None:
         return [None] * len(mask)
     return [odds if known else None for odds, known in zip(log_odds(logits), mask.tolist(), strict=True)]
+
+
+def _alone(fake: float, own: float | None, other: float | None) -> float | None:
+    """By one modality: by all that there is where there is no other, so that the two never contradict each other."""
+    return fake if own is not None and other is None else own
 
 
 def _heatmaps(odds: Tensor | None, clips: Sequence[Clip]) -> list[npt.NDArray[np.float32] | None]:

@@ -50,7 +50,7 @@ def load_config(
     layers = [
         read_yaml(file) if file else {},
         dict(settings or {}),
-        _nested((_env_key(name), value) for name, value in environment.items() if _is_setting(name)),
+        _nested((_env_key(name), value) for name, value in environment.items() if _is_setting(name) and value.strip()),
         _nested(_split_override(item) for item in overrides),
     ]
     return parse_config(*layers)
@@ -147,10 +147,12 @@ def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 def _explain(item: Any) -> str:
     path = [str(part) for part in item["loc"]]
-    key = ".".join(path)
+    key, said = ".".join(path), item["msg"].removeprefix("Value error, ")
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key; allowed here: {', '.join(_allowed(path[:-1]))}"
-    return f"{key}: {item['msg']} (got {_shown(item['input'])})"
+    if isinstance(item["input"], Mapping | BaseModel):  # a demand on several keys, which names them
+        return f"{key}: {said}" if key else said
+    return f"{key}: {said} (got {_shown(item['input'])})"
 
 
 def _shown(value: Any) -> str:

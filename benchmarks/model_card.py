@@ -13,12 +13,14 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from performance import RESULTS, table
 
 from aura_model.checkpoint import Checkpoint, read_checkpoint
 from aura_model.config import BOXED
+from training.calibration import share_interval
 
 ROOT = Path(__file__).parents[1]
 PAGES = (ROOT / "MODEL_CARD.md", ROOT / "README.md")
@@ -26,6 +28,7 @@ AURA = "Aura"
 IN_FORCE = "in_force"
 NONE = "none"
 LEVELS = 5
+COUNTS = MappingProxyType({"n": "videos", "fakes": "fakes", "groups": "groups"})
 Figures = Mapping[str, Any]
 Lines = Iterator[str]
 
@@ -94,7 +97,9 @@ def summary(sources: Mapping[str, Figures]) -> Lines:
     ]
     called = at(wild, "decisions", "balanced", "reals", "fake")
     if called is not None:
-        rows.append(["reals among them called fake, at `balanced`", share(called)])
+        reals = at(wild, "auc", "overall", AURA, "n") - at(wild, "auc", "overall", AURA, "fakes")
+        beside = ", ".join(map(share, share_interval(called, reals)))
+        rows.append([f"of {reals} reals among them called fake, at `balanced`", f"{share(called)} [{beside}]"])
     for kind, words in (("trained", "trained on"), ("held_out", "never trained on")):
         found = at(robust, "families", kind)
         if found:
@@ -168,10 +173,10 @@ def wild(sources: Mapping[str, Figures]) -> Lines:
     slices = sources["wild"].get("auc", {})
     systems = list(dict.fromkeys(name for row in slices.values() for name in row))
     rows = [
-        [name, at(row, AURA, "n") or "", *(ranged(row.get(system)) for system in systems)]
+        [name, *(at(row, AURA, count) or "" for count in COUNTS), *(ranged(row.get(system)) for system in systems)]
         for name, row in slices.items()
     ]
-    yield from table(["AUC of", "videos", *systems], rows)
+    yield from table(["AUC of", *COUNTS.values(), *systems], rows)
     won = {name: row.get(AURA) for name, row in sources["wild"].get("pairs_won", {}).items()}
     if won:
         yield ""

@@ -23,11 +23,13 @@ from training.command_line import (
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     auto_split_option,
+    check_writable,
     data_options,
     fail,
     given_overrides,
     whole_number,
 )
+from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
 from training.evaluate import samples_of, split_warning
@@ -40,6 +42,14 @@ if TYPE_CHECKING:
     from aura_model.checkpoint import Checkpoint
 
 SPLIT = "val"
+TRAINED_ON = (
+    "samples of the split train are not held out: a model is surer of what it was trained on, so what is fitted here "
+    "promises too much"
+)
+UNKNOWN_MODEL = (
+    "which model gave these scores is not known, as the table came without its results file: they are taken for those "
+    "of this checkpoint, calibrated as it is"
+)
 SCORING_ONLY = ("data_root", "manifest", "auto_split", "split", "num_workers")
 """Options that mean nothing where the scores are there already."""
 
@@ -108,6 +118,8 @@ def held_out_videos(table: Path, checkpoint: "Checkpoint") -> HeldOut:
     """
     videos = [video for video in read_scores(table) if video.clips]
     scorer = provenance_of_table(table, (table.parent,)).checkpoint
+    _warn(None if scorer else UNKNOWN_MODEL)
+    _warn(TRAINED_ON if any(video.split == "train" for video in videos) else None)
     if scorer and scorer.sha256 != checkpoint.sha256:
         raise CalibrationError("foreign_scores", f"{table} holds scores of another checkpoint, {scorer.name}")
     log_odds = [video_logit(video, "mean") for video in videos]
@@ -122,8 +134,8 @@ def held_out_pairs(samples: Sequence[Sample], config: Config, processes: int) ->
     Raises:
         CalibrationError: too_few_samples; scoring_failed, also where more samples than `dataset.max_skipped` gave none.
     """
-    most = len(samples) * config.dataset.pseudo_fakes.pairs.eval
-    check_enough(most, most)  # before hours of work
+    people = len({sample.identity or sample.video_id for sample in samples})
+    check_enough(people, people)  # before hours of work
     from training.pair_scores import score_pairs
 
     watcher, scored = Console(stderr=True, highlight=False, soft_wrap=True), []
@@ -150,12 +162,12 @@ def _calibrate(arguments: argparse.Namespace) -> Fit:
     if path is None:
         raise ConfigError("inference.checkpoint is null: name the checkpoint to calibrate")
     checkpoint = read_checkpoint(path)
-    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    check_writable(arguments.output)
     if arguments.from_csv:
         held_out = held_out_videos(arguments.from_csv, checkpoint)
     else:
-        if warning := split_warning(checkpoint.config, config):
-            Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]{escape(warning)}[/]")
+        _warn(split_warning(checkpoint.config, config))
+        _warn(TRAINED_ON if arguments.split == "train" else None)
         held_out = held_out_pairs(samples, config, arguments.num_workers or len(os.sched_getaffinity(0)))
     fitted = fit(held_out, with_bias=arguments.bias)
     save_calibrated(arguments.output, checkpoint, fitted.calibration, fitted.points)
@@ -176,7 +188,15 @@ def _samples(arguments: argparse.Namespace, config: Config) -> list[Sample]:
             "dataset.pseudo_fakes.enabled is false, so there are no pairs: give --from-csv, the table of scores that "
             "training/evaluate.py writes, or the --config of a recipe with pseudo-fakes"
         )
-    return [sample for sample in samples_of(read_samples(config.dataset), arguments.split or SPLIT) if not sample.label]
+    everything = read_samples(config.dataset)
+    chosen = [sample for sample in samples_of(everything, arguments.split or SPLIT) if not sample.label]
+    refuse_leaks(everything)
+    return chosen
+
+
+def _warn(text: str | None) -> None:
+    if text:
+        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]{escape(text)}[/]")
 
 
 def _tell(console: Console, fitted: Fit, output: Path) -> None:

@@ -26,7 +26,7 @@ MISSES = 5
 """Per cent of fakes that any point may call real."""
 LEAST_REALS = 100 // min(FALSE_POSITIVES.values()) - 1
 LEAST_FAKES = 100 // MISSES - 1
-"""With fewer samples no bound holds what it promises."""
+"""With samples of fewer people no bound holds what it promises."""
 QUANTILE = NormalDist().inv_cdf(0.975)
 TOLERANCE = 1e-10
 ORDERED = 0.6
@@ -50,7 +50,7 @@ class HeldOut:
 
     @classmethod
     def of(cls, labels: npt.ArrayLike, log_odds: npt.ArrayLike, clusters: Sequence[Hashable]) -> Self:
-        """Checked samples, enough of them.
+        """Checked samples, of enough clusters.
 
         Raises:
             CalibrationError: too_few_samples.
@@ -59,19 +59,25 @@ class HeldOut:
         truth, values = check_scores(labels, log_odds)
         if len(clusters) != len(truth):
             raise ValueError(f"{len(truth)} samples need as many clusters, got {len(clusters)}")
-        fakes = int(truth.sum())
-        check_enough(len(truth) - fakes, fakes)
+        check_enough(*(len(_clusters_of(truth, clusters, label)) for label in (0, 1)))
         return cls(truth, values, clusters)
 
 
+def _clusters_of(labels: Labels, clusters: Sequence[Hashable], wanted: int) -> set[Hashable]:
+    """The clusters of the samples with this label."""
+    return {cluster for cluster, label in zip(clusters, labels.tolist(), strict=True) if label == wanted}
+
+
 def check_enough(reals: int, fakes: int) -> None:
-    """Refuse so few samples that the strictest bound would promise nothing.
+    """Refuse so few people, or other clusters, that the strictest bound would promise nothing.
+
+    However many samples one person gives, they tell nothing of the next person.
 
     Raises:
         CalibrationError: too_few_samples.
     """
     if reals < LEAST_REALS or fakes < LEAST_FAKES:
-        need = f"the operating points need {LEAST_REALS} held-out reals and {LEAST_FAKES} fakes"
+        need = f"the operating points need held-out reals of {LEAST_REALS} people or videos and fakes of {LEAST_FAKES}"
         raise CalibrationError("too_few_samples", f"{need}; there are {reals} and {fakes}")
 
 
@@ -153,7 +159,7 @@ def fit_points(labels: Labels, probabilities: Scores, clusters: Sequence[Hashabl
     """The operating points and their rates on these samples, which must be as many as `HeldOut` asks for."""
     reals, fakes = probabilities[labels == 0], probabilities[labels == 1]
     low = lower_bound(fakes, MISSES)
-    persons = len({cluster for cluster, label in zip(clusters, labels.tolist(), strict=True) if label == 0})
+    persons = len(_clusters_of(labels, clusters, 0))
     points = {}
     for name, percent in FALSE_POSITIVES.items():
         high = upper_bound(reals, percent)

@@ -1,12 +1,16 @@
 """What the command lines of training have in common: options, exit statuses, how a refusal is told."""
 
 import argparse
+import os
 from collections.abc import Mapping
+from errno import EISDIR
 from pathlib import Path
+from tempfile import TemporaryFile
 
 from rich.console import Console
 from rich.markup import escape
 
+from aura_model.errors import ConfigError
 from aura_model.settings import override
 
 EXIT_FAILED = 1
@@ -59,6 +63,21 @@ def whole_number(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number from 1")
     return int(text)
+
+
+def check_writable(path: Path) -> None:
+    """Refuse a file that could not be written once the work is done.
+
+    Raises:
+        ConfigError: it is a folder, or its own folder cannot be had or written to.
+    """
+    try:
+        if path.is_dir():
+            raise IsADirectoryError(EISDIR, os.strerror(EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        TemporaryFile(dir=path.parent).close()
+    except OSError as error:
+        raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
 def fail(status: int, said: str) -> int:

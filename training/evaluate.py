@@ -27,12 +27,14 @@ from training.command_line import (
     EXIT_INTERRUPTED,
     EXIT_REFUSED,
     auto_split_option,
+    check_writable,
     data_options,
     fail,
     given_overrides,
     whole_number,
 )
 from training.data.errors import DatasetError
+from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
 from training.data.splits import SPLITS
 from training.evaluation.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
@@ -170,11 +172,12 @@ def _evaluate(arguments: argparse.Namespace, console: Console) -> int:
     """Score, then judge the scores."""
     config = load_config(arguments.config, overrides=overrides_of(arguments))
     split, table = arguments.split or "test", arguments.save_csv or arguments.output / TABLE
-    samples = samples_of(read_samples(config.dataset), split)
+    everything = read_samples(config.dataset)
+    samples = samples_of(everything, split)
+    refuse_leaks(everything)
     check_columns([sample.columns for sample in samples], arguments.group_by)
     _prepare(arguments.output)
-    if table.is_dir():
-        raise ConfigError(f"--save-csv {table} is a folder")
+    check_writable(table)
     setup_logging(config.logging)
     checkpoint, model = _read_model(config, console)
     from training.prediction.scoring import ScoringError  # Ray takes seconds: bad arguments are told before

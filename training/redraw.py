@@ -26,7 +26,16 @@ from aura_model.media import open_media
 from aura_model.seeds import derive_seed
 from aura_model.settings import load_config
 from aura_model.stills import still_size
-from training.command_line import EXIT_INTERRUPTED, EXIT_REFUSED, data_options, fail, given_overrides, whole_number
+from training.command_line import (
+    EXIT_FAILED,
+    EXIT_INTERRUPTED,
+    EXIT_REFUSED,
+    auto_split_option,
+    data_options,
+    fail,
+    given_overrides,
+    whole_number,
+)
 from training.data.manifest import COLUMNS, Sample, read_samples
 from training.data.media_source import open_media_source
 from training.upscalers import UPSCALERS, Network
@@ -57,6 +66,11 @@ class Version:
         path = _file_of(self.video_id, folder)
         columns = {"pair": self.of.video_id, "source": SOURCE, "identity": self.of.identity or self.of.video_id}
         return Sample(self.video_id, 1, self.of.split, str(path), columns)
+
+
+def named(sample: Sample) -> Sample:
+    """The genuine picture with the identity that its fakes bear: both are of one person."""
+    return replace(sample, columns={"identity": sample.video_id, **sample.columns})
 
 
 def _file_of(video_id: str, folder: Path) -> Path:
@@ -206,9 +220,11 @@ def parser() -> argparse.ArgumentParser:
         prog="python training/redraw.py",
         description="Have networks redraw the genuine pictures of a data set: fakes that differ from their partners by "
         "the network alone. Writes the pictures and a manifest of all. Run it again to go on where it stopped.",
-        epilog="Exit status: 0 all is written, 2 refused: the data set, the networks or the folder, 130 interrupted.",
+        epilog="Exit status: 0 all is written, 1 too many pictures cannot be read (dataset.max_skipped), "
+        "2 refused: the data set, the networks or the folder, 130 interrupted.",
     )
     data_options(options)
+    auto_split_option(options)
     options.add_argument("--output", type=Path, required=True, metavar="DIR", help="where pictures and manifest go")
     options.add_argument("--versions", type=whole_number, default=1, metavar="N", help="redrawings of each picture")
     options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
@@ -222,23 +238,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         config = load_config(overrides=given_overrides(arguments, keys))
         with redirect_stdout(sys.stderr):
-            _redraw(config, arguments.versions, arguments.output.absolute(), console)
+            skipped = _redraw(config, arguments.versions, arguments.output.absolute(), console)
     except AuraError as error:
         return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
         return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")
     except KeyboardInterrupt:
         return fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
+    if skipped > config.dataset.max_skipped:
+        return fail(EXIT_FAILED, f"{100 * skipped:.0f} % of the pictures cannot be used (dataset.max_skipped)")
     return 0
 
 
-def _redraw(config: Config, versions: int, folder: Path, console: Console) -> None:
+def _redraw(config: Config, versions: int, folder: Path, console: Console) -> float:
+    """Returns the share of the versions that could not be made."""
     samples = read_samples(config.dataset)
     wanted = [Version(one, number) for number in range(versions) for one in pictures(samples)]
     fakes = redraw(wanted, folder, config, console)
-    originals = {one.video_id: bounded(one, folder, config) for one in pictures(samples)}
+    originals = {one.video_id: named(bounded(one, folder, config)) for one in pictures(samples)}
     write_manifest([*(originals.get(one.video_id, one) for one in samples), *fakes], folder / MANIFEST)
     console.print(f"{escape(str(folder / MANIFEST))}: {len(samples)} videos, and {len(fakes)} redrawn pictures")
+    return 1 - len(fakes) / len(wanted) if wanted else 0.0
 
 
 if __name__ == "__main__":

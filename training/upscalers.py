@@ -101,7 +101,7 @@ class Network:
         return np.asarray(np.rint(np.clip(inner, 0, 1) * 255), dtype=np.uint8)
 
 
-_ADVICE = 'install them with pip install "aura[redraw]"'
+_ADVICE = "install them with pip install -e '.[redraw]' in Aura's folder"
 
 
 def _ncnn() -> Any:

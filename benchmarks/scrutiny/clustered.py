@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.intervals import LEVEL, weighted_figures
+from aura_model.intervals import LEVEL, MOST_LEFT_OUT, weighted_figures
 from aura_model.metrics import compute_auc
 
 Floats = npt.NDArray[np.float64]
 RESAMPLES = 2000
 LEAST_GROUPS = 5
-"""With fewer there is no interval."""
+"""With fewer there is no interval; nor where more than `MOST_LEFT_OUT` of the resamples lack a class."""
 
 
 def draw_weights(groups: Sequence[str], seed: int = 0, resamples: int = RESAMPLES) -> Floats:
@@ -64,7 +64,7 @@ def _resampled(labels: Sequence[int], scores: Floats, weights: Floats) -> Floats
 
 def _interval(values: Floats, groups: Sequence[str]) -> dict[str, float | None]:
     defined = values[~np.isnan(values)]
-    if len(set(groups)) < LEAST_GROUPS or not len(defined):
+    if len(set(groups)) < LEAST_GROUPS or len(defined) < (1 - MOST_LEFT_OUT) * len(values):
         return {"low": None, "high": None}
     low, high = np.quantile(defined, [(1 - LEVEL) / 2, (1 + LEVEL) / 2]).tolist()
     return {"low": low, "high": high}

@@ -387,9 +387,14 @@ def test_without_a_detector_every_video_has_one_track(setting):
     assert np.all(clips.clips[0].boxes == np.array([250, 0, 250 + height, height], np.float32))
 
 
-def test_without_audio_nothing_is_heard_or_noted():
+def test_without_audio_nothing_is_heard_and_that_is_said():
     silent = config("dataset.audio.enabled=false")
-    for name, notes in [("talking_face.mp4", ()), ("video_only.mp4", ()), ("audio_only.wav", ("no_video",))]:
+    for name, notes in [
+        ("talking_face.mp4", ("sound_not_judged",)),
+        ("video_only.mp4", ("no_audio",)),
+        ("face.jpg", ("no_audio",)),
+        ("audio_only.wav", ("no_video", "sound_not_judged")),
+    ]:
         clips = load_clips(MEDIA / name, silent)
         assert all(clip.wave is None for clip in clips.clips)
         assert clips.notes == notes

@@ -153,6 +153,14 @@ def test_other_environment_variables_are_left_alone(name: str) -> None:
     assert load_config(env={name: "1"}) == load_config(env={})
 
 
+@pytest.mark.parametrize("text", ["", " ", "\t\n"])
+def test_an_empty_variable_is_one_that_is_not_set(text: str) -> None:
+    """As `${CHECKPOINT}` gives one where nobody set it: no reason to serve an untrained model."""
+    env = {"AURA_INFERENCE__CHECKPOINT": text, "AURA_SEED": text}
+    assert load_config(env=env) == load_config(env={})
+    assert load_config(env=env, settings={"inference": {"checkpoint": "default"}}).inference.checkpoint == "default"
+
+
 def test_a_misspelt_environment_key_is_refused() -> None:
     with pytest.raises(ConfigError, match=r"dataset\.face\.sise: unknown key; allowed here: detect, detector"):
         load_config(env={"AURA_DATASET__FACE__SISE": "1"})
@@ -304,6 +312,7 @@ def test_a_batch_that_would_part_a_pair_is_refused(batch_size: int) -> None:
     odd = f"training.batch_size={batch_size}"
     detail = refusal("dataset.pseudo_fakes.enabled=true", odd)
     assert "training.batch_size must be even" in detail
+    assert detail.startswith("training.batch_size")  # and not with all of the configuration
     assert "dataset.pseudo_fakes" in detail
     assert load_config(env={}, overrides=[odd]).training.batch_size == batch_size
     assert load_config(env={}, overrides=["dataset.pseudo_fakes.enabled=true"]).training.batch_size % 2 == 0

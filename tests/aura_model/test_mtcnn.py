@@ -112,7 +112,7 @@ def test_the_pyramid_starts_at_a_face_of_40_pixels(monkeypatch, height, width, c
 
 def test_without_the_package_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r'pip install "aura\[mtcnn\]"'):
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[mtcnn\]'"):
         make_detector(face_config(), threads=1)
 
 

@@ -165,9 +165,19 @@ def test_on_the_cpu_nothing_is_rounded_to_bfloat16(
 def test_calibration_moves_the_answer_and_leaves_its_parts(loaded: LoadedModel, clips: list[Clip]) -> None:
     plain = Scorer(loaded, "cpu").score(clips)
     calibrated = Scorer(replace(loaded, calibration=Calibration(scale=3.0, bias=-1.0)), "cpu").score(clips)
-    for before, after in zip(plain, calibrated, strict=True):
+    for before, after, (video, audio) in zip(plain, calibrated, KINDS, strict=True):
         assert after.fake == pytest.approx(3.0 * before.fake - 1.0)
-        assert (after.video, after.audio) == (before.video, before.audio)
+        if video and audio:
+            assert (after.video, after.audio) == (before.video, before.audio)
+
+
+def test_a_modality_that_is_alone_says_what_the_whole_says(loaded: LoadedModel, clips: list[Clip]) -> None:
+    """Its own head would contradict the verdict: nobody calibrated it."""
+    scorer = Scorer(replace(loaded, calibration=Calibration(scale=3.0, bias=-1.0)), "cpu")
+    for score, (video, audio) in zip(scorer.score(clips), KINDS, strict=True):
+        parts = {(True, False): (score.fake, None), (False, True): (None, score.fake)}
+        assert (score.video, score.audio) == parts.get((video, audio), (score.video, score.audio))
+        assert (score.fake in (score.video, score.audio)) == (not (video and audio))
 
 
 def test_a_map_of_probabilities_for_each_of_the_clips_own_frames(loaded: LoadedModel, make_clip: MakeClip) -> None:

@@ -48,6 +48,14 @@ def test_too_few_groups_have_no_interval():
     assert found["value"] is not None
 
 
+def test_a_single_fake_has_no_interval():
+    """A third of the resamples lack it; those that are left say nothing of the next fake."""
+    labels = [1] + [0] * 29
+    found = clustered_auc(labels, np.linspace(0, 1, 30), [str(one) for one in range(30)])
+    assert (found["value"], found["low"], found["high"]) == (0.0, None, None)
+    assert lead(labels, np.linspace(0, 1, 30), np.linspace(1, 0, 30), [str(one) for one in range(30)])["low"] is None
+
+
 def test_one_class_has_no_auc():
     found = clustered_auc([0] * 20, np.linspace(0, 1, 20), [str(one) for one in range(20)])
     assert (found["value"], found["low"]) == (None, None)

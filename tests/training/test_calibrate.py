@@ -154,14 +154,39 @@ def read(path: Path) -> Checkpoint:
 
 def test_videos_are_joined_as_in_service(checkpoint: Path, tmp_path: Path) -> None:
     """The mean over the clips of a face, then the highest face; persons are clusters; no score, no sample."""
-    reals = [video(n, 0, line(0, -n), line(1, -n - 2), line(2, -99, track=1), identity="one") for n in range(99)]
-    fakes = [video(100 + n, 1, line(0, float(n))) for n in range(19)]
+    reals = [video(n, 0, line(0, -n), line(1, -n - 2), line(2, -99, track=1), identity=f"p{n}") for n in range(99)]
+    reals += [video(99, 0, line(0, -99.5), identity="p0")]
+    fakes = [video(200 + n, 1, line(0, float(n))) for n in range(19)]
     broken = VideoLines("broken", 0, "val", "x.mp4", {}, (), "too_long", "11 minutes")
     held_out = calibrate.held_out_videos(table_of(tmp_path / "a.csv", [*reals, broken, *fakes]), read(checkpoint))
-    assert held_out.log_odds.tolist() == [*(-n - 1.0 for n in range(99)), *map(float, range(19))]
-    assert held_out.labels.tolist() == [0] * 99 + [1] * 19
-    assert len(set(held_out.clusters[:99])) == 1
-    assert len(set(held_out.clusters[99:])) == 19
+    assert held_out.log_odds.tolist() == [*(-n - 1.0 for n in range(99)), -99.5, *map(float, range(19))]
+    assert held_out.labels.tolist() == [0] * 100 + [1] * 19
+    assert len(set(held_out.clusters[:100])) == 99
+    assert len(set(held_out.clusters[100:])) == 19
+
+
+def test_many_videos_of_a_few_people_are_too_few(
+    videos: list[VideoLines], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """However often one is seen, nobody knows how the next one scores."""
+    few = [replace(one, columns={"identity": f"p{n % 40}"}) for n, one in enumerate(videos)]
+    assert run(checkpoint, tmp_path / "a.pth", "--from-csv", table_of(tmp_path / "few.csv", few)) == EXIT_REFUSED
+    assert "99 people" in capsys.readouterr().err
+    assert not (tmp_path / "a.pth").exists()
+
+
+def test_what_was_trained_on_and_scores_of_no_known_model_are_told(
+    videos: list[VideoLines], checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    table = table_of(tmp_path / "a.csv", videos)
+    write_provenance(tmp_path, videos, table, read(checkpoint).sha256)
+    assert run(checkpoint, tmp_path / "a.pth", "--from-csv", table) == 0
+    assert capsys.readouterr().err == ""
+    trained = table_of(tmp_path / "trained.csv", [*videos[:-1], replace(videos[-1], split="train")])
+    assert run(checkpoint, tmp_path / "a.pth", "--from-csv", trained) == 0
+    said = capsys.readouterr().err
+    assert "split train are not held out" in said
+    assert "which model gave these scores is not known" in said
 
 
 def test_calibrating_again_gives_the_same(
@@ -208,7 +233,7 @@ def test_scores_of_another_checkpoint_are_refused(
 @pytest.mark.parametrize(
     ("labels", "turn", "said"),
     [
-        ([0] * 98 + [1] * 50, 1, "99 held-out reals and 19 fakes; there are 98 and 50"),
+        ([0] * 98 + [1] * 50, 1, "reals of 99 people or videos and fakes of 19; there are 98 and 50"),
         ([0] * 200 + [1] * 200, -1, "do not rise from real to fake"),
     ],
 )
@@ -253,8 +278,10 @@ def test_what_cannot_be_done_is_told_before_any_work(
 def test_a_place_that_cannot_be_written_is_told(
     table: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run(checkpoint, table / "a.pth", "--from-csv", table) == EXIT_FAILED
-    assert "predictions.csv" in capsys.readouterr().err
+    """Before any work: pairs take hours."""
+    for output in (table / "a.pth", tmp_path):
+        assert run(checkpoint, output, "--from-csv", table) == EXIT_REFUSED
+        assert f"{output} cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -313,9 +340,10 @@ def pairs(monkeypatch: pytest.MonkeyPatch) -> Pairs:
 
 @pytest.fixture
 def faces(tmp_path: Path) -> Path:
-    """A manifest of 120 genuine faces to validate with, one fake among them, and one face to train with."""
-    (tmp_path / "a.png").write_bytes(b"not looked at")
-    rows = [*(f"v{n},0,val,a.png,p{n // 2}" for n in range(120)), "f,1,val,a.png,q", "t,0,train,a.png,r"]
+    """A manifest of 240 genuine faces of 120 people to validate with, one fake among them, and one to train with."""
+    for name in ("a", "f", "t"):
+        (tmp_path / f"{name}.png").write_bytes(b"not looked at " + name.encode())
+    rows = [*(f"v{n},0,val,a.png,p{n // 2}" for n in range(240)), "f,1,val,f.png,q", "t,0,train,t.png,r"]
     path = tmp_path / "faces.csv"
     path.write_text("\n".join(["video_id,label,split,path,identity", *rows]) + "\n")
     return path
@@ -331,25 +359,25 @@ def test_pairs_calibrate_a_checkpoint(
     assert run(checkpoint, output, "--manifest", faces, "--num-workers", 3, *PSEUDO) == 0
     assert pairs.asked is not None
     samples, config, processes = pairs.asked
-    assert [sample.video_id for sample in samples] == [f"v{n}" for n in range(120)]
+    assert [sample.video_id for sample in samples] == [f"v{n}" for n in range(240)]
     assert config.inference.checkpoint == checkpoint
     assert config.dataset.pseudo_fakes.enabled
     assert processes == 3
     after = read(output)
     expected = HeldOut.of(
-        [0, 1] * 120,
+        [0, 1] * 240,
         [one.log_odds for n, sample in enumerate(samples) for one in pairs.score(n, sample).scores],
-        [f"p{n // 4}" for n in range(240)],
+        [f"p{n // 4}" for n in range(480)],
     )
     assert (after.calibration, after.operating_points) == (fit(expected).calibration, fit(expected).points)
-    assert "held out: 120 reals, 120 fakes" in capsys.readouterr().out
+    assert "held out: 240 reals, 240 fakes" in capsys.readouterr().out
 
 
 def test_the_clusters_of_pairs_are_people(pairs: Pairs) -> None:
-    samples = [Sample(f"v{n}", 0, "val", "/a.png", {"identity": f"p{n % 5}"} if n < 50 else {}) for n in range(100)]
+    samples = [Sample(f"v{n}", 0, "val", "/a.png", {"identity": f"p{n % 5}"} if n < 50 else {}) for n in range(150)]
     found = calibrate.held_out_pairs(samples, calibrate.load_config(env={}), 1)
-    assert len(set(found.clusters)) == 5 + 50
-    assert found.labels.tolist() == [0, 1] * 100
+    assert len(set(found.clusters)) == 5 + 100
+    assert found.labels.tolist() == [0, 1] * 150
 
 
 def test_a_few_faces_may_give_no_pair(pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path) -> None:
@@ -358,16 +386,16 @@ def test_a_few_faces_may_give_no_pair(pairs: Pairs, faces: Path, checkpoint: Pat
     assert run(checkpoint, tmp_path / "a.pth", *arguments) == 0
     points = read(tmp_path / "a.pth").operating_points
     assert points is not None
-    assert points.strict.reals == 119
+    assert points.strict.reals == 239
 
 
 def test_many_faces_without_a_pair_are_an_error(
     pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    pairs.failing = frozenset({"v3", "v4", "v5"})
+    pairs.failing = frozenset({"v3", "v4", "v5", "v6", "v7"})
     arguments = ("--manifest", faces, *PSEUDO, "--set", "dataset.max_skipped=0.02")
     assert run(checkpoint, tmp_path / "a.pth", *arguments) == EXIT_FAILED
-    assert "3 of 120 gave no pair, such as v3: no_face" in capsys.readouterr().err
+    assert "5 of 240 gave no pair, such as v3: no_face" in capsys.readouterr().err
     assert not (tmp_path / "a.pth").exists()
 
 
@@ -387,13 +415,29 @@ def test_too_few_faces_are_told_before_any_is_scored(
     pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = faces.read_text().splitlines()
-    faces.write_text("\n".join(lines[:51]) + "\n")
+    faces.write_text("\n".join(lines[:197]) + "\n")
     assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO) == EXIT_REFUSED
-    assert "99 held-out reals and 19 fakes; there are 50 and 50" in capsys.readouterr().err
+    assert "reals of 99 people or videos and fakes of 19; there are 98 and 98" in capsys.readouterr().err
+    many_each = ("--set", "dataset.pseudo_fakes.pairs.eval=20")  # of the same people
+    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO, *many_each) == EXIT_REFUSED
     assert pairs.asked is None
-    two_each = ("--set", "dataset.pseudo_fakes.pairs.eval=2")  # the pairs of this test are one each, all the same
-    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO, *two_each) == EXIT_REFUSED
-    assert pairs.asked is not None
+
+
+def test_a_video_in_two_splits_is_refused_before_any_is_scored(
+    pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces.write_text(faces.read_text().replace("t.png", "a.png"))
+    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, *PSEUDO) == EXIT_REFUSED
+    assert "the same content" in capsys.readouterr().err
+    assert pairs.asked is None
+
+
+def test_pairs_of_people_that_were_trained_on_are_told(
+    pairs: Pairs, faces: Path, checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    faces.write_text(faces.read_text().replace(",val,", ",train,"))
+    assert run(checkpoint, tmp_path / "a.pth", "--manifest", faces, "--split", "train", *PSEUDO) == 0
+    assert "not held out" in capsys.readouterr().err
 
 
 def test_a_split_without_videos_is_told(

@@ -54,10 +54,20 @@ def apart(gap: float, count: int = 1000, seed: int = 0) -> HeldOut:
 def test_too_few_samples_are_told_with_what_is_needed(reals: int, fakes: int) -> None:
     labels = np.repeat([0, 1], [reals, fakes])
     with pytest.raises(
-        CalibrationError, match=rf"99 held-out reals and 19 fakes; there are {reals} and {fakes}$"
+        CalibrationError, match=rf"reals of 99 people or videos and fakes of 19; there are {reals} and {fakes}$"
     ) as caught:
         held_out(labels, labels.astype(float))
     assert caught.value.code == "too_few_samples"
+
+
+def test_samples_of_one_person_count_once() -> None:
+    """A person who is seen two hundred times promises nothing of others."""
+    labels = np.repeat([0, 1], 200)
+    log_odds = np.arange(400.0) - 200
+    for people in (1, 98):
+        with pytest.raises(CalibrationError, match=f"there are {people} and {people}$"):
+            HeldOut.of(labels, log_odds, [place % people for place in range(400)])
+    assert HeldOut.of(labels, log_odds, [place % 99 for place in range(400)]).labels.tolist() == labels.tolist()
 
 
 def test_just_enough_samples_are_enough() -> None:

@@ -110,10 +110,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A manifest of ten test videos and two others; the working folder is beside it."""
     rows = ["video_id,label,split,path,identity,method"]
     for number in range(10):
-        (tmp_path / f"v{number}.mp4").write_bytes(b"x")
+        (tmp_path / f"v{number}.mp4").write_bytes(b"%d" % number)
         method = ("swap", "puppet")[number % 4 // 2] if number % 2 else ""
         rows.append(f"v{number},{number % 2},test,v{number}.mp4,p{number},{method}")
-    rows += ["t0,0,train,v0.mp4,q,", "t1,1,val,v1.mp4,r,"]
+    rows += ["t0,0,train,t0.mp4,q,", "t1,1,val,t1.mp4,r,"]
+    for name in ("t0", "t1"):
+        (tmp_path / f"{name}.mp4").write_text(name)
     (tmp_path / "faces.csv").write_text("\n".join(rows))
     monkeypatch.chdir(tmp_path)
     return tmp_path / "faces.csv"
@@ -332,7 +334,7 @@ def test_too_many_unusable_videos_fail_after_all_is_written(
         (["--checkpoint", "{model}", "--set", "dataset.max=1"], "unknown key"),
         (["--checkpoint", "{model}", "--config", "gone.yaml"], "gone.yaml"),
         (["--checkpoint", "{model}", "--output", "faces.csv"], "--output faces.csv"),
-        (["--checkpoint", "{model}", "--save-csv", "."], "--save-csv . is a folder"),
+        (["--checkpoint", "{model}", "--save-csv", "."], ". cannot be written: Is a directory"),
         (["--from-csv", "gone.csv"], "gone.csv"),
         (["--from-csv", "faces.csv"], "no table of scores"),
         (["--from-csv", "table.csv", "--group-by", "age"], "--group-by age"),
@@ -393,6 +395,30 @@ def test_bad_usage_is_told(capsys: pytest.CaptureFixture[str], arguments: list[s
         main(arguments)
     assert ended.value.code == EXIT_REFUSED
     assert said in capsys.readouterr().err
+
+
+def test_a_table_that_could_not_be_written_is_told_before_any_video_is_scored(
+    cluster: Cluster, checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--checkpoint", str(checkpoint), "--manifest", str(data)]
+    assert main([*arguments, "--save-csv", str(data / "scores.csv")]) == EXIT_REFUSED
+    assert "scores.csv cannot be written" in capsys.readouterr().err
+    assert not cluster.asked
+    assert main([*arguments, "--save-csv", str(data.parent / "new" / "scores.csv")]) == 0
+    assert (data.parent / "new" / "scores.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [("t0.mp4,q", "v0.mp4,q", "have the same content"), ("t0.mp4,q", "t0.mp4,p3", "the identity 'p3' is in")],
+)
+def test_what_is_in_two_splits_is_refused(
+    cluster: Cluster, checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str], old: str, new: str, said: str
+) -> None:
+    data.write_text(data.read_text().replace(old, new))
+    assert main(["--checkpoint", str(checkpoint), "--manifest", str(data)]) == EXIT_REFUSED
+    assert said in capsys.readouterr().err
+    assert not cluster.asked
 
 
 def test_a_gpu_of_a_cluster_elsewhere_is_not_looked_for_here(

@@ -145,8 +145,7 @@ def test_the_manifest_names_all_and_each_fakes_partner(manifest: Path, tmp_path:
     dataset = config.dataset.model_copy(update={"manifest": tmp_path / "out" / "manifest.csv"})
     samples = read_samples(dataset)
     assert [one.video_id for one in samples[:4]] == ["anna", "ben", "film", "drawn"]
-    assert samples[0].identity == "p1"
-    assert [one.identity for one in samples[4:]] == ["p1", "p2"] * 2
+    assert [one.identity for one in samples] == ["p1", "p2", None, None, *["p1", "p2"] * 2]
     fakes = samples[4:]
     assert [(one.video_id, one.split) for one in fakes] == [
         ("anna-redrawn-0", "train"), ("ben-redrawn-0", "val"), ("anna-redrawn-1", "train"), ("ben-redrawn-1", "val"),
@@ -156,6 +155,25 @@ def test_the_manifest_names_all_and_each_fakes_partner(manifest: Path, tmp_path:
     shapes = [cv2.imread(one.path).shape[:2] for one in fakes]
     assert all(height <= 200 and width <= 300 for height, width in shapes)
     assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_a_picture_of_nobody_known_and_its_fakes_are_of_one_person(manifest: Path, tmp_path: Path) -> None:
+    """Else intervals would take them for two, and a leak between splits would not be seen."""
+    manifest.write_text(manifest.read_text().replace(",p1,", ",,"))
+    run(manifest, tmp_path / "out", "--versions", "2")
+    with (tmp_path / "out" / "manifest.csv").open() as file:
+        people = {row["video_id"]: row["identity"] for row in csv.DictReader(file)}
+    assert people["anna"] == people["anna-redrawn-0"] == people["anna-redrawn-1"] == "anna"
+    assert people["film"] == ""
+
+
+def test_pictures_can_be_split_by_hash_as_they_are_where_they_are_trained_on(manifest: Path, tmp_path: Path) -> None:
+    lines = [",".join(line.split(",")[:2] + line.split(",")[3:]) for line in manifest.read_text().splitlines()]
+    manifest.write_text("\n".join(lines))
+    assert run(manifest, tmp_path / "refused") == 2
+    assert run(manifest, tmp_path / "out", "--auto-split", "0,1,0") == 0
+    with (tmp_path / "out" / "manifest.csv").open() as file:
+        assert {row["split"] for row in csv.DictReader(file)} == {"val"}
 
 
 def test_a_second_run_makes_what_is_missing_alone(manifest: Path, tmp_path: Path) -> None:
@@ -191,8 +209,9 @@ def test_a_picture_that_may_not_be_read_is_told_and_left_out(
         return Path(path)
 
     monkeypatch.setattr(redraw, "open_media_source", refused)
-    assert run(manifest, tmp_path / "out") == 0
-    said = capsys.readouterr().out
+    assert run(manifest, tmp_path / "out", "--set", "dataset.max_skipped=0.4") == 1
+    said, why = capsys.readouterr()
+    assert "50 % of the pictures cannot be used (dataset.max_skipped)" in why
     assert "unreadable_file" in said
     assert "4 videos, and 1 redrawn pictures" in said
 

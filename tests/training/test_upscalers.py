@@ -54,7 +54,7 @@ def test_a_picture_is_drawn_the_same_again(carried: Carrier, picture: np.ndarray
 
 
 def test_a_package_that_is_not_installed_is_told() -> None:
-    advice = r'no_such_package.*is not installed; .*pip install "aura\[redraw\]"'
+    advice = r"no_such_package.*is not installed; .*pip install -e '\.\[redraw\]'"
     with pytest.raises(UpscalerError, match=advice) as caught:
         Network(Upscaler("no_such_package", "tiny", 2, (8, 16), 1.0), 1)
     assert caught.value.code == "upscaler_unusable"

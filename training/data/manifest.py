@@ -16,6 +16,8 @@ from training.data.tables import cell_of, csv_rows, json_rows, parse_json, read_
 
 LABELS = MappingProxyType({"real": 0, "fake": 1, "0": 0, "1": 1})
 COLUMNS = ("video_id", "label", "split", "path")
+MEANT = frozenset({"identity", "pair"})
+"""Further columns that mean something here."""
 META, PREPROCESSED, FRAMES = "meta.json", "preprocessed", "preprocessed/frames"
 MEDIA_SUFFIXES = frozenset(
     {".mp4", ".mov", ".m4v", ".webm", ".mkv", ".avi", ".ts", ".mpg", ".mpeg", ".flv", ".3gp"}
@@ -218,6 +220,9 @@ def _sample(
     where: str, cells: Mapping[str, str], path: str, others: Mapping[str, str], shares: Shares | None
 ) -> Sample:
     columns = {name: text for name, text in others.items() if text}
+    for name in columns:
+        if name not in MEANT and (meant := name.strip().lower()) in MEANT:
+            raise DatasetError("manifest_invalid", f"{where}: {name!r} is another column than {meant!r}: rename it")
     video_id = cells["video_id"]
     try:
         "".join((video_id, path, *columns, *columns.values())).encode()

@@ -219,8 +219,8 @@ def _mlflow() -> Any:
         return import_module("mlflow")
     except ImportError as error:
         raise ConfigError(
-            f"training.tracking.mlflow needs a package that is not installed ({error}): pip install 'aura[mlflow]', "
-            "or set it to null"
+            f"training.tracking.mlflow needs a package that is not installed ({error}): install it with "
+            "pip install -e '.[mlflow]' in Aura's folder, or set it to null"
         ) from None
 
 

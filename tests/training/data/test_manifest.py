@@ -72,6 +72,18 @@ def test_csv_may_have_a_byte_order_mark_more_columns_and_another_order(
     assert read(path) == [Sample("id, one", 1, "test", str(videos / "a.mp4"), {"identity": "x"})]
 
 
+@pytest.mark.parametrize("name", ["Identity", "IDENTITY", "Pair"])
+def test_a_column_that_is_nearly_one_with_a_meaning_is_refused(
+    videos: Path, read: Callable[..., list[Sample]], name: str
+) -> None:
+    """A person in two splits would not be seen."""
+    path = videos / "list.csv"
+    path.write_text(f"video_id,label,split,path,{name}\none,1,test,a.mp4,x\n")
+    with pytest.raises(DatasetError, match="rename it") as refused:
+        read(path)
+    assert refused.value.code == "manifest_invalid"
+
+
 def test_json_gives_its_entries(videos: Path, read: Callable[..., list[Sample]]) -> None:
     path = videos / "list.json"
     entries: list[dict[str, Any]] = [

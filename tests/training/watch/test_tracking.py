@@ -369,7 +369,7 @@ def test_a_missing_package_is_refused_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setenv("MLFLOW_DISABLE_TELEMETRY", "true")
     monkeypatch.setitem(sys.modules, "mlflow", None)
-    with pytest.raises(ConfigError, match=r"pip install 'aura\[mlflow\]'") as refused:
+    with pytest.raises(ConfigError, match=r"pip install -e '\.\[mlflow\]'") as refused:
         make(tracking("http://host", tensorboard=True), tmp_path)
     assert refused.value.detail.startswith("training.tracking.mlflow")
     assert list(tmp_path.iterdir()) == []
