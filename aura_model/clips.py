@@ -22,6 +22,8 @@ from aura_model.stopwatch import Stopwatch
 if TYPE_CHECKING:
     from aura_model.speech import SpeechGate
 
+ROUNDED = 0.01
+"""Clips by which a duration may be short of a whole number of them, as containers round it."""
 CONTAINER_NAMES = MappingProxyType(
     {
         "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
@@ -105,7 +107,7 @@ def sample_starts(duration: float, config: VideoConfig, rng: np.random.Generator
     if rng is not None and config.clip_sampling_strategy == "random":
         return sorted(float(start) for start in rng.uniform(0, latest, config.clips_per_video.train))
     most = config.clips_per_video.eval if rng is None else config.clips_per_video.train
-    count = min(most, max(1, int(duration / config.clip_seconds)))
+    count = min(most, max(1, int(duration / config.clip_seconds + ROUNDED)))
     middles = [duration * (index + 0.5) / count for index in range(count)]
     return [min(max(0.0, middle - config.clip_seconds / 2), latest) for middle in middles]
 

@@ -5,8 +5,12 @@ receivers, cameras and people do so. Without a common clock the parts would lie 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
 
 if TYPE_CHECKING:
     from av.packet import Packet
@@ -21,6 +25,11 @@ APART = 2 * SECOND
 """So much earlier than its fellow in the part before may a stream begin in a new part."""
 MOST = 2**62
 """Ticks; FFmpeg has 63 bits."""
+NEIGHBOURS = 32
+"""Packets around one that tell where its timestamp should lie."""
+ASTRAY, SPREADS = 1.0, 4.0
+"""A timestamp is false that lies further from its neighbours' than this many seconds, and than so many times as far as
+they lie from each other, if packets behind it in the file are to be shown before it all the same."""
 
 
 def one_clock(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
@@ -77,6 +86,34 @@ class _Clock:
     def _follows(self, index: int, moved: int, back: int) -> bool:
         """Whether a packet is not before the end of its stream, and not long after that of all: sound may pause."""
         return moved >= self._ends[index] - back and moved <= max(self._ends.values()) + LEAP
+
+
+def unstamp_strays(packets: "Sequence[Packet[Any]]", time_base: Fraction) -> int:
+    """Take away the timestamps that lie far ahead of their neighbours': players go on, as if they had none.
+
+    One such frame would else be waited for, and what comes meanwhile would not be looked at.
+
+    Returns:
+        How many there were.
+    """
+    stamped = [packet for packet in packets if packet.pts is not None]
+    times = np.array([packet.pts for packet in stamped], np.float64) * float(time_base)
+    strays = [stamped[place] for place in _strays(times)]
+    for packet in strays:
+        packet.pts = packet.dts = None
+    return len(strays)
+
+
+def _strays(times: npt.NDArray[np.float64]) -> list[int]:
+    later = np.minimum.accumulate(times[::-1])[::-1]  # the least from here on
+    (suspects,) = np.nonzero(times - later > ASTRAY)
+    return [place for place in suspects.tolist() if _is_astray(times, place)]
+
+
+def _is_astray(times: npt.NDArray[np.float64], place: int) -> bool:
+    around = times[max(0, place - NEIGHBOURS // 2) : place + NEIGHBOURS // 2 + 1]
+    apart = np.abs(around - np.median(around))
+    return bool(times[place] - np.median(around) > max(ASTRAY, SPREADS * float(np.median(apart))))
 
 
 def _moved(stamp: int | None, shift: int) -> int | None:

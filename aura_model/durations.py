@@ -23,6 +23,8 @@ BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
 """Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
 LASTING = frozenset({"video", "audio", "subtitle"})
 """Kinds of streams that a header's duration may be of."""
+RUN_UP = 0.25
+"""Seconds by which sound may begin before the first frame without moving the beginning."""
 MISSING_SECONDS, MISSING_SHARE = 0.25, 0.05
 """A file that is shorter than its header claims by more than the larger of these is truncated."""
 
@@ -58,15 +60,25 @@ def _claim(container: InputContainer, start: float) -> float:
     return end - start if container.format.name in TO_THE_END and 0 < start < end else end
 
 
+def beginning(starts: Iterable[float | None]) -> float | None:
+    """The moment that counts as 0, by the starts of the tracks, the picture's first; None where none has one.
+
+    It is the first frame's, so that the sound of a codec that needs a run-up begins a little before it; where the sound
+    begins clearly earlier, as when a camera was switched on later, players begin with the sound.
+    """
+    known = [start for start in starts if start is not None]
+    return None if not known else min(known) if known[0] - min(known) > RUN_UP else known[0]
+
+
 def lasting(container: InputContainer, tracks: Iterable[Track[Any]]) -> float:
-    """Seconds from the first frame (the first sound without video) to the end of the longer track.
+    """Seconds from the `beginning` to the end of the longer track.
 
     Where no packet has a timestamp, what the header claims or FFmpeg guesses must do.
     """
     if container.format.name in STILLS:
         return 0.0
     spans = [(track.start, track.end) for track in tracks]
-    start = next((start for start, _ in spans if start is not None), None)
+    start = beginning(start for start, _ in spans)
     if start is None:
         return _stated(container)
     return max(0.0, *(end - start for _, end in spans if end is not None))

@@ -31,6 +31,9 @@ LEAST_ASPECT, MOST_ASPECT = 0.25, 4.0
 NEARLY_SQUARE = 0.02
 """So little off, an aspect is the rounding of whoever scaled the video."""
 
+PADDING = 64 * 65_536
+"""Decoders count columns up to the next multiple of 64, so many pixels more at most; what comes out is measured."""
+
 UNSPECIFIED = 2
 MATRICES = frozenset({0, 1, UNSPECIFIED, 4, 5, 6, 7, 9})
 """Matrix coefficients (ITU-T H.273, 8.3) that FFmpeg's scaler knows; the others are reserved or hardly used."""
@@ -225,7 +228,7 @@ class FrameReader:
 def _prepare(context: VideoCodecContext, limits: LimitsConfig, threads: int) -> VideoCodecContext:
     context.options = {
         "codec_whitelist": ",".join(sorted(VIDEO_CODECS | STILL_CODECS)),
-        "max_pixels": str(limits.max_pixels),
+        "max_pixels": str(limits.max_pixels + min(limits.max_pixels, PADDING)),
     }
     context.thread_type = "SLICE"
     context.thread_count = threads

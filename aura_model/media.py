@@ -22,9 +22,9 @@ from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field
 
-from aura_model.clocks import SET_ANEW, one_clock
+from aura_model.clocks import SET_ANEW, one_clock, unstamp_strays
 from aura_model.config import LimitsConfig, NonNegative
-from aura_model.durations import check_duration, claimed, is_cut, lasting
+from aura_model.durations import beginning, check_duration, claimed, is_cut, lasting
 from aura_model.elementary import C, Track
 from aura_model.errors import ConfigError, MediaError
 from aura_model.sniff import check_names
@@ -43,6 +43,7 @@ AUDIO_CODECS = frozenset(
     {"aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis", "flac", "ac3", "eac3", "amrnb", "amrwb"}
     | {"alac", "adpcm_ima_wav", "adpcm_ms", "pcm_alaw", "pcm_f32be", "pcm_f32le", "pcm_f64le", "pcm_mulaw", "pcm_s16be"}
     | {"pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8"}
+    | {"adpcm_ima_qt", "pcm_bluray", "pcm_dvd", "pcm_f64be"}
 )
 OLDEST_FFMPEG = (8, 1, 2)
 """Releases before it have published holes (CVE-2026-8461 and others)."""
@@ -65,7 +66,7 @@ class MediaInfo(BaseModel):
     bytes: Count
     container: Name
     duration: NonNegative
-    """Seconds from the first to the last presented moment; 0 for a still."""
+    """Seconds from the beginning of picture or sound, whichever is first, to the last moment; 0 for a still."""
     width: Count
     """Square pixels as displayed, after rotation, of the first frame; 0 without video."""
     height: Count
@@ -98,8 +99,7 @@ class Media:
     @property
     def start(self) -> float:
         """The moment that counts as 0, seconds of the container's clock."""
-        starts = (track.start for track in (self.video, self.audio) if track)
-        return next((start for start in starts if start is not None), 0.0)
+        return beginning(track.start for track in (self.video, self.audio) if track) or 0.0
 
     @property
     def fps(self) -> float:
@@ -134,14 +134,17 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
     digest = _sha256(file)
     with _open(file, head) as container:
         _check_streams(container, limits)
-        video, audio = _choose_video(container), _choose_audio(container)
-        if video is None and audio is None:
+        videos, audio = _choose_videos(container), _choose_audio(container)
+        if not videos and audio is None:
             raise MediaError("no_video_stream", "The file holds neither video nor sound that can be decoded.")
-        _check_video(container, video, limits)
-        picture = _track(video, video.codec_context) if video else None
+        for video in videos:
+            _check_video(container, video, limits)
+        pictures = {video.index: _track(video, video.codec_context) for video in videos}
         sound = _track(audio, audio.codec_context) if audio else None
-        tracks = {s.index: t for s, t in ((video, picture), (audio, sound)) if s and t}
-        _read_packets(container, tracks, limits)
+        sounds = {audio.index: sound} if audio and sound else {}
+        _read_packets(container, {**pictures, **sounds}, limits)
+        index, picture = _longest(pictures)
+        tracks: dict[int, Track[Any]] = {**({index: picture} if picture else {}), **sounds}
         if picture and container.format.name in STILLS:
             _keep_one(picture, limits)
         duration = lasting(container, tracks.values())
@@ -208,8 +211,8 @@ def _check_streams(container: InputContainer, limits: LimitsConfig) -> None:
         raise MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
 
 
-def _choose_video(container: InputContainer) -> VideoStream | None:
-    """The largest moving picture, one that can be decoded if there is any; cover art is none."""
+def _choose_videos(container: InputContainer) -> list[VideoStream]:
+    """The moving pictures that can be decoded, the largest first, else one that cannot; cover art is none."""
     pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
 
     def rank(stream: VideoStream) -> tuple[bool, bool, bool, int]:
@@ -220,7 +223,18 @@ def _choose_video(container: InputContainer) -> VideoStream | None:
         moves = stream.frames != 1, context.name != "mjpeg"  # some containers do not count the frames
         return _is_accepted(container, stream), *moves, context.width * context.height
 
-    return max(pictures, key=rank, default=None)
+    ranked = sorted(pictures, key=rank, reverse=True)
+    return [one for one in ranked if rank(one)[:3] == rank(ranked[0])[:3] and rank(one)[0]] or ranked[:1]
+
+
+def _longest(pictures: Mapping[int, Track[VideoCodecContext]]) -> tuple[int, Track[VideoCodecContext] | None]:
+    """The first that is about as long as the longest: a few frames beside a film do not stand for it."""
+    longest = max((track.span or 0.0 for track in pictures.values()), default=0.0)
+    most = max((track.count for track in pictures.values()), default=0)
+    for index, track in pictures.items():
+        if (track.span or 0.0) >= longest / 2 and track.count >= most / 8:
+            return index, track
+    return next(iter(pictures.items()), (-1, None))
 
 
 def _is_accepted(container: InputContainer, stream: VideoStream) -> bool:
@@ -231,13 +245,12 @@ def _is_accepted(container: InputContainer, stream: VideoStream) -> bool:
 
 
 def _choose_audio(container: InputContainer) -> AudioStream | None:
-    """The first sound that can be decoded."""
-    return next((s for s in container.streams.audio if s.codec_context and s.codec_context.name in AUDIO_CODECS), None)
+    """The default among the sounds that can be decoded, else the first: a player plays that one."""
+    sounds = [s for s in container.streams.audio if s.codec_context and s.codec_context.name in AUDIO_CODECS]
+    return max(sounds, key=lambda sound: bool(sound.disposition & Disposition.default), default=None)
 
 
-def _check_video(container: InputContainer, video: VideoStream | None, limits: LimitsConfig) -> None:
-    if video is None:
-        return
+def _check_video(container: InputContainer, video: VideoStream, limits: LimitsConfig) -> None:
     if not _is_accepted(container, video):
         codec = video.codec_context.name if video.codec_context else "unknown"
         raise MediaError("unsupported_codec", f"The video codec {codec} is not accepted; send H.264, HEVC, VP9 or AV1.")
@@ -275,6 +288,8 @@ def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], l
     first = next(packets, None)
     check_duration(claimed(container, first), limits)
     _fill(tracks, chain([first] if first else [], packets), limits)
+    for track in tracks.values():
+        unstamp_strays(track.packets, track.time_base)
 
 
 def _packets(container: InputContainer, tracks: Mapping[int, Track[Any]]) -> "Iterator[Packet[Any]]":
@@ -300,8 +315,11 @@ def _fill(tracks: Mapping[int, Track[Any]], packets: "Iterator[Packet[Any]]", li
 
 
 def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
-    """The packets before a damaged spot; an absurd size there shows as memory that FFmpeg is not given."""
-    with suppress(av.FFmpegError):
+    """The packets before a damaged spot; an absurd size there shows as memory that FFmpeg is not given.
+
+    At the end PyAV looks for streams that it did not see at the beginning, and fails where FLV has brought some.
+    """
+    with suppress(av.FFmpegError, IndexError):
         yield from packets
 
 

@@ -1,6 +1,7 @@
 """The sound of given spans of time: mono, 16 kHz, float32, aligned with the frames by the container's clock."""
 
 from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from typing import Any
 
 import av
@@ -8,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.frame import AudioFrame
+from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 
 from aura_model.elementary import Track
@@ -23,6 +25,8 @@ NEAR = 1.0
 """Seconds around a span from which frames are kept: where few packets have timestamps, many more are decoded."""
 RATES = range(4_000, 768_001)
 """Sampling rates, Hz, that sound may have; to resample from hundreds of megahertz takes seconds and gigabytes."""
+SILENCE = 1e-4
+"""What is not louder is nothing: three steps of 16 bits."""
 MIX = {"rematrix_maxval": "1.0"}
 """Channels are averaged; without this, the same sound in both would come out 3 dB louder and clip."""
 
@@ -103,13 +107,27 @@ class _Run:
         return abs(time - self.end) < JITTER and _kind(frame) == _kind(self.frames[-1])
 
     def samples(self) -> npt.NDArray[np.float32]:
-        """[n] mono at 16 kHz, resampled as one piece: frame by frame, each seam would click."""
-        resampler = AudioResampler(format="flt", layout="mono", rate=SAMPLE_RATE, options=MIX)
+        """[n] mono at 16 kHz, resampled as one piece: frame by frame, each seam would click.
+
+        Where the channels cancel out (a microphone whose two wires were swapped on one side), it is the loudest.
+        """
+        with suppress(av.FFmpegError):  # channels that nobody knows how to mix
+            mixed: npt.NDArray[np.float32] = self._resampled("mono")[0]
+            if len(self.frames[0].layout.channels) == 1 or np.abs(mixed).max(initial=0) > SILENCE:
+                return mixed
         try:
-            pieces = [piece for frame in [*self.frames, None] for piece in resampler.resample(frame)]
-        except av.FFmpegError:  # channels that nobody knows how to mix
+            channels = self._resampled(self.frames[0].layout)
+        except av.FFmpegError:
             return np.zeros(0, dtype=np.float32)
-        return np.concatenate([np.zeros(0, dtype=np.float32), *(piece.to_ndarray()[0] for piece in pieces)])
+        mean: npt.NDArray[np.float32] = channels.mean(0, dtype=np.float32)
+        loudest = int(np.square(channels).sum(1).argmax())
+        return mean if np.abs(mean).max(initial=0) > SILENCE else channels[loudest]
+
+    def _resampled(self, layout: AudioLayout | str) -> npt.NDArray[np.float32]:
+        """[channels, n] at 16 kHz."""
+        resampler = AudioResampler(format="fltp", layout=layout, rate=SAMPLE_RATE, options=MIX)
+        pieces = [piece.to_ndarray() for frame in [*self.frames, None] for piece in resampler.resample(frame)]
+        return np.concatenate(pieces, axis=1) if pieces else np.zeros((1, 0), np.float32)
 
 
 def _kind(frame: AudioFrame) -> tuple[str, str, int]:

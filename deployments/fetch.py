@@ -20,6 +20,8 @@ from deployments.urls import Target, admit, parse_url
 
 CONNECT_SECONDS = 5.0
 """For one of the host's addresses; the next one is tried after it."""
+LATER = frozenset({408, 425, 429})
+"""Statuses that say: not now."""
 REDIRECTS = frozenset({301, 302, 303, 307, 308})
 HEADERS = [(b"User-Agent", b"aura"), (b"Accept", b"*/*"), (b"Accept-Encoding", b"identity"), (b"Connection", b"close")]
 
@@ -113,11 +115,11 @@ def _check_head(spool: BinaryIO) -> None:
 
 def _check(response: httpcore.Response, max_bytes: int) -> None:
     headers = _headers(response)
-    if response.status >= 500:
+    if response.status >= 500 or response.status in LATER:
         raise ServiceError("fetch_failed", f"The URL answered with status {response.status}.")
     if response.status != 200:
         raise ServiceError("fetch_refused", f"The URL answered with status {response.status}, not 200.")
-    if headers.get(b"content-encoding", b"identity").lower() != b"identity":
+    if {value.lower() for name, value in response.headers if name.lower() == b"content-encoding"} - {b"identity", b""}:
         raise ServiceError("fetch_refused", "The URL answered with a content encoding, which is not accepted.")
     if int(headers.get(b"content-length", b"0")) > max_bytes:
         raise _too_large(max_bytes)
@@ -125,7 +127,10 @@ def _check(response: httpcore.Response, max_bytes: int) -> None:
 
 def _location(response: httpcore.Response) -> str:
     """Where a redirect leads, as it was sent: bytes that are no characters make no URL."""
-    return _headers(response).get(b"location", b"").decode("ascii", "surrogateescape")
+    location = _headers(response).get(b"location", b"")
+    if not location:
+        raise ServiceError("fetch_refused", f"The URL answered with status {response.status}, but names no other URL.")
+    return location.decode("ascii", "surrogateescape")
 
 
 def _headers(response: httpcore.Response) -> dict[bytes, bytes]:

@@ -1,6 +1,7 @@
 """The one file of a multipart form, streamed to where it is wanted."""
 
 import re
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import FormParserError
@@ -55,6 +56,20 @@ def safe_name(name: str) -> str:
     return re.sub(r"[^\w.\- ]", "_", path.rsplit("/", 1)[-1], flags=re.ASCII)[:MAX_NAME]
 
 
+def _names(headers: Mapping[bytes, bytes]) -> tuple[bytes, str | None]:
+    """The field of a part, and what it calls its file: None where it is none.
+
+    The name may be left out where the type tells that it is a file (RFC 7578, 4.2), and some clients give it in another
+    form (`filename*`, RFC 5987), which goes into no log.
+    """
+    disposition = headers.get(b"content-disposition", b"")
+    options, kind = parse_options_header(disposition)[1], parse_options_header(headers.get(b"content-type"))[0]
+    name = options.get(b"filename")
+    if name is None and (b"filename*=" in disposition.lower() or (kind and not kind.startswith(b"text/"))):
+        name = b""
+    return options.get(b"name", b""), None if name is None else name.decode(errors="replace")
+
+
 class _Form:
     """What the parser calls while it reads."""
 
@@ -67,7 +82,8 @@ class _Form:
         self._max_bytes = max_bytes
         self._parts = 0
         self._in_file = False
-        self._name = self._value = self._disposition = b""
+        self._name = self._value = b""
+        self._headers: dict[bytes, bytes] = {}
 
     def callbacks(self) -> "MultipartCallbacks":
         """What `MultipartParser` is to call, by the name of the event."""
@@ -86,7 +102,8 @@ class _Form:
         if self._parts > MAX_PARTS:
             raise ServiceError("invalid_request", f"A form has at most {MAX_PARTS} parts.")
         self._in_file = False
-        self._name = self._value = self._disposition = b""
+        self._name = self._value = b""
+        self._headers = {}
 
     def _add_name(self, data: bytes, start: int, end: int) -> None:
         self._name += data[start:end]
@@ -95,18 +112,17 @@ class _Form:
         self._value += data[start:end]
 
     def _end_header(self) -> None:
-        if self._name.lower() == b"content-disposition":
-            self._disposition = self._value
+        self._headers[self._name.lower()] = self._value
         self._name = self._value = b""
 
     def _begin_data(self) -> None:
-        options = parse_options_header(self._disposition)[1]
-        if options.get(b"name") != FIELD.encode() or b"filename" not in options:
+        field, name = _names(self._headers)
+        if field != FIELD.encode() or name is None:
             return
         if self.filename is not None:
             raise ServiceError("invalid_request", f"The form holds more than one field '{FIELD}'.")
         self._in_file = True
-        self.filename = safe_name(options[b"filename"].decode(errors="replace"))
+        self.filename = safe_name(name)
 
     def _add_data(self, data: bytes, start: int, end: int) -> None:
         if not self._in_file:

@@ -77,7 +77,7 @@ def body_kind(request: Request) -> Literal["json", "form"]:
     Raises:
         ServiceError: `unsupported_media_type`.
     """
-    if request.headers.get("content-encoding", "identity").lower() != "identity":
+    if {value.lower() for value in request.headers.getlist("content-encoding")} - {"identity", ""}:
         raise ServiceError("unsupported_media_type", "Send the body as it is, without a Content-Encoding.")
     content_type = parse_options_header(request.headers.get("content-type"))[0]
     if content_type == b"application/json":

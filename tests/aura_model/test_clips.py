@@ -113,6 +113,14 @@ def test_start_at_gives_one_clip_in_training_and_evaluation(duration, start_at, 
     assert sample_starts(duration, settings, rng) == [expected]
 
 
+@pytest.mark.parametrize("whole", [1, 2, 3, 7])
+def test_a_duration_that_a_container_rounded_loses_no_clip(whole):
+    exact = sample_starts(float(whole), video_config(), None)
+    assert len(exact) == min(whole, 4)
+    for short in (1e-15, 0.001, 0.004):
+        assert sample_starts(whole - short, video_config(), None) == pytest.approx(exact, abs=0.01)
+
+
 def test_uniform_training_spreads_its_own_number_of_clips():
     settings = video_config(clip_sampling_strategy="uniform", train=3)
     assert sample_starts(9.0, settings, np.random.default_rng(0)) == pytest.approx([1.0, 4.0, 7.0])

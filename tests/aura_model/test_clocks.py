@@ -5,12 +5,13 @@ from fractions import Fraction
 from itertools import pairwise
 from types import SimpleNamespace
 
+import av
 import numpy as np
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from aura_model.clocks import BACK, LEAP, MOST, SECOND, one_clock
+from aura_model.clocks import BACK, LEAP, MOST, SECOND, one_clock, unstamp_strays
 from aura_model.errors import MediaError
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
@@ -210,3 +211,87 @@ def test_joined_recordings_that_last_too_long_together_are_refused(films):
     limits = LIMITS.model_copy(update={"max_seconds": 5})
     with pytest.raises(MediaError, match="too_long"), open_media(io.BytesIO(data), limits):
         pass
+
+
+# --- timestamps that are out of place ---
+
+
+def found_astray(pts):
+    """The places of the packets that lose their timestamps; of 25 frames a second where none else is said."""
+    packets = [packet(PICTURE, place, stamp) for place, stamp in enumerate(pts)]
+    count = unstamp_strays(packets, Fraction(1, SECOND))
+    places = [place for place, one in enumerate(packets) if one.pts is None]
+    assert all(packets[place].dts is None for place in places)
+    assert count == len(places)
+    return places
+
+
+EVEN = [FRAME * i for i in range(200)]
+
+
+@pytest.mark.parametrize("places", [[0], [1], [100], [198], [50, 51, 52], [60, 61, 62, 63], [3, 90, 91, 150]])
+@pytest.mark.parametrize("seconds", [2, 30, 3600])
+def test_timestamps_far_ahead_of_their_neighbours_are_none(places, seconds):
+    pts = [stamp + seconds * SECOND * (place in places) for place, stamp in enumerate(EVEN)]
+    assert found_astray(pts) == places
+
+
+@pytest.mark.parametrize(
+    "pts",
+    [
+        EVEN,
+        EVEN[:1],
+        [],
+        EVEN[:100] + [stamp + 30 * SECOND for stamp in EVEN[100:]],  # a pause
+        [*EVEN[:-1], EVEN[-1] + 30 * SECOND],  # the last picture stays
+        [120 * SECOND * i for i in range(50)],  # slides
+        [FRAME * (i + (4 if i % 4 == 0 else -1)) for i in range(200)],  # out of order, as encoders leave them
+        EVEN + EVEN,  # a second recording behind the first
+        EVEN[100:] + EVEN[:100],
+        [FRAME * (i if i % 2 else i + 16) for i in range(200)],
+    ],
+    ids=["even", "one", "none", "pause", "end", "slides", "reordered", "joined", "set back", "far reordered"],
+)
+def test_timestamps_that_may_be_right_are_kept(pts):
+    assert found_astray(pts) == []
+
+
+def strayed(data, kind, places, seconds, stream="video"):
+    """The same file with the timestamps of some packets `seconds` ahead."""
+    out = io.BytesIO()
+    with av.open(io.BytesIO(data)) as source, av.open(out, "w", format=kind) as container:
+        copies = [container.add_stream_from_template(one) for one in source.streams]
+        counts = [0] * len(copies)
+        for one in source.demux():
+            if one.dts is None:
+                continue
+            index = one.stream.index
+            if one.stream.type == stream and counts[index] in places:
+                one.pts += round(seconds / one.time_base)
+            counts[index] += 1
+            one.stream = copies[index]
+            container.mux(one)
+    return out.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["mp4", "mov", "matroska", "mpegts"])
+@pytest.mark.parametrize("places", [{1}, {20}, {20, 21, 22}])
+def test_a_frame_that_claims_to_come_later_does_not_hold_up_the_others(films, kind, places):
+    """It would hide what comes meanwhile: a forged face, say."""
+    data = films.film(kind, films.Pictures(range(100), size=(128, 64), options={"x264-params": "bframes=0"}))
+    with open_media(io.BytesIO(strayed(data, kind, places, 30)), LIMITS) as media:
+        reader, converter = FrameReader(media, LIMITS, 1), Converter(1)
+        seen = [films.number(converter.rgb(reader.at(time))) for time in np.arange(0.02, 4, 0.2)]
+    assert media.duration == pytest.approx(4, abs=0.1)
+    wanted = [round(25 * (time - 0.02)) for time in np.arange(0.02, 4, 0.2)]
+    assert all(abs(number - one) <= 1 for number, one in zip(seen, wanted, strict=True))
+
+
+@pytest.mark.parametrize("kind", ["matroska", "mpegts"])
+def test_sound_that_claims_to_come_later_does_not_silence_the_rest(films, kind):
+    tone = 0.5 * np.sin(np.arange(4 * 48000) / 20)
+    data = films.film(kind, films.Pictures(range(100), size=(64, 32)), films.Sound(tone, "mp2"))
+    with open_media(io.BytesIO(strayed(data, kind, {10}, 30, "audio")), LIMITS) as media:
+        wave = SoundReader(media).span(1.0, 2.5)
+    assert np.sqrt(np.square(wave).mean()) > 0.3
+    assert np.sqrt(np.square(wave[-SAMPLE_RATE:]).mean()) > 0.3

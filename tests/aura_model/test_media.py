@@ -6,12 +6,14 @@ import struct
 import subprocess
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import av
 import cv2
 import numpy as np
 import pytest
+from av.stream import Disposition
 from pydantic import ValidationError
 
 from aura_model.errors import ConfigError, MediaError
@@ -346,6 +348,77 @@ def test_a_larger_thumbnail_beside_a_video_is_not_chosen(films, kind, codec, thu
     assert (media.video.context.width, len(media.video.packets)) == (64, 5)
 
 
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+@pytest.mark.parametrize("frames", [1, 2, 5])
+def test_a_few_frames_beside_a_film_do_not_stand_for_it(films, kind, frames):
+    """However large they are, and wherever they stand: a genuine face beside a forged one, say."""
+    film, few = films.Pictures(range(100), size=(64, 32)), films.Pictures(range(frames), size=(256, 128))
+    for streams in ((film, few), (few, film)):
+        media = opened(films.film(kind, *streams))
+        assert (media.video.context.width, len(media.video.packets)) == (64, 100)
+
+
+def test_the_largest_of_two_films_is_chosen_also_where_it_is_a_little_shorter(films):
+    """Two cameras; a picture in a picture."""
+    large, small = films.Pictures(range(60)), films.Pictures(range(100), size=(64, 32))
+    assert opened(films.film("mp4", small, large)).video.context.width == 128
+
+
+@pytest.mark.parametrize("kind", ["mp4", "matroska"])
+def test_of_several_sounds_the_default_is_chosen(films, kind):
+    """Screen recorders write the sound of the machine first, and the microphone behind it."""
+    data = films.film(kind, films.Sound(noise(0.5), rate=44100), films.Sound(noise(0.5), rate=48000))
+    assert opened(data).audio.context.sample_rate == 44100
+    source, out = av.open(io.BytesIO(data)), io.BytesIO()
+    with source, av.open(out, "w", format=kind) as container:
+        copies = [container.add_stream_from_template(stream) for stream in source.streams]
+        copies[0].disposition, copies[1].disposition = Disposition(0), Disposition.default
+        for packet in source.demux():
+            if packet.dts is not None:
+                packet.stream = copies[packet.stream.index]
+                container.mux(packet)
+    assert opened(out.getvalue()).audio.context.sample_rate == 48000
+
+
+@pytest.mark.parametrize("codec", ["pcm_f64be", "adpcm_ima_qt"])
+def test_sound_of_older_cameras_is_heard(films, codec):
+    media = opened(films.film("mov", films.Pictures(range(5)), films.Sound(noise(0.2), codec)))
+    assert media.audio.codec == codec
+
+
+def test_a_sound_that_begins_late_in_a_flash_video_spoils_nothing(films):
+    """FFmpeg finds out about a stream of FLV when its first packet comes; at the end PyAV stumbles over that."""
+    rng = np.random.default_rng(0)
+    grain = [rng.integers(0, 255, (256, 512, 3), dtype=np.uint8) for _ in range(60)]
+    flv = bytearray(films.film("flv", NoisyPictures(grain)))
+    sound = films.film("flv", films.Sound(noise(0.5)))
+    at = 13
+    while at + 11 <= len(sound):
+        length = int.from_bytes(sound[at + 1 : at + 4], "big") + 15
+        tag = bytearray(sound[at : at + length])
+        if tag[0] == 8:
+            tag[4:7] = (int.from_bytes(tag[4:7], "big") + 2400).to_bytes(3, "big")
+            flv += tag
+        at += length
+    assert len(opened(bytes(flv)).video.packets) == 60
+
+
+class NoisyPictures:
+    """Pictures that no encoder makes small: FFmpeg looks at so many bytes of a file before it is opened."""
+
+    def __init__(self, pictures):
+        self._pictures = pictures
+
+    def packets(self, container):
+        height, width = self._pictures[0].shape[:2]
+        stream = container.add_stream("libx264", 25, options={"qp": "8", "preset": "ultrafast"})
+        stream.width, stream.height, stream.pix_fmt = width, height, "yuv420p"
+        frames = [av.VideoFrame.from_ndarray(picture, format="rgb24") for picture in self._pictures]
+        for time, frame in enumerate(frames):
+            frame.pts, frame.time_base = time, Fraction(1, 25)
+        return [packet for frame in frames for packet in stream.encode(frame)] + stream.encode(None)
+
+
 def test_a_film_of_jpegs_alone_is_chosen(films):
     pictures = films.Pictures(range(5), codec="mjpeg", pixels="yuvj420p", options={})
     assert opened(films.film("matroska", pictures)).video.codec == "mjpeg"
@@ -489,12 +562,13 @@ def test_sound_alone_has_no_frames_per_second():
         (0, 0.0, 1.0, 0.0, 1.0),
         (0, 0.0, 3.0, 0.0, 3.0),  # the sound is longer
         (0, 2.0, 1.0, 0.0, 3.0),  # it begins when the picture is over
-        (2000, 0.0, 1.0, 2.0, 1.0),  # the picture is late: it counts from its first frame
-        (2000, 0.0, 4.0, 2.0, 2.0),
-        (500, 0.2, 0.5, 0.5, 1.0),
+        (2000, 0.0, 1.0, 0.0, 3.0),  # the picture is late: players begin with the sound
+        (2000, 0.0, 4.0, 0.0, 4.0),
+        (500, 0.2, 0.5, 0.2, 1.3),
+        (500, 0.4, 0.5, 0.5, 1.0),  # so little is the run-up of a codec
     ],
 )
-def test_time_runs_from_the_first_frame_to_the_end_of_the_longer_track(
+def test_time_runs_from_the_beginning_to_the_end_of_the_longer_track(
     films, video_ms, sound_start, sound_seconds, start, duration
 ):
     pictures = films.Pictures(range(25), times_ms=[video_ms + 40 * i for i in range(25)])

@@ -152,12 +152,22 @@ def test_late_sound_comes_after_silence(films, late):
     assert loudness(wave[begin + 100 : SAMPLE_RATE * 2 - 100][: SAMPLE_RATE // 2]) > 0.3
 
 
-def test_sound_before_the_picture_is_before_zero(films):
+def test_sound_a_little_before_the_picture_is_before_zero(films):
+    pictures = films.Pictures(range(25), size=(64, 32), times_ms=[200 + 40 * i for i in range(25)])
+    data = films.film("matroska", pictures, films.Sound(click(2), "pcm_s16le"))
+    wave = span(data, 0.0, 1.0)
+    assert abs(np.abs(wave).argmax() / SAMPLE_RATE + 0.2 - CLICK) < 0.002
+
+
+def test_sound_long_before_the_picture_is_heard(films):
+    """A camera that was switched on later: players begin with the sound, and count from there."""
     pictures = films.Pictures(range(25), size=(64, 32), times_ms=[1000 + 40 * i for i in range(25)])
     data = films.film("matroska", pictures, films.Sound(click(2), "pcm_s16le"))
-    wave = span(data, -0.5, 0.5)
-    assert abs(np.abs(wave).argmax() / SAMPLE_RATE - 0.5 + 1.0 - CLICK) < 0.002
-    assert np.abs(span(data, 0.0, 0.5)).max() < 0.01
+    with open_media(io.BytesIO(data), LIMITS) as media:
+        assert media.duration == pytest.approx(2.0, abs=0.05)
+    wave = span(data, 0.0, 1.0)
+    assert abs(np.abs(wave).argmax() / SAMPLE_RATE - CLICK) < 0.002
+    assert np.abs(span(data, 1.0, 0.5)).max() < 0.01
 
 
 def test_an_edit_list_moves_sound_and_picture_together(films):
@@ -265,7 +275,8 @@ def test_no_packets_no_sound(films):
         ("stereo", [0.5, 0.5], 0.5),
         ("stereo", [1.0, 1.0], 1.0),  # does not clip
         ("stereo", [0.5, 0.0], 0.25),
-        ("stereo", [0.5, -0.5], 0.0),
+        ("stereo", [0.5, -0.5], 0.5),  # two wires were swapped: they would cancel out
+        ("stereo", [-0.2, 0.2], -0.2),
     ],
 )
 def test_channels_are_averaged(films, layout, levels, level):
@@ -291,6 +302,18 @@ def test_channels_without_names_are_mixed_all_the_same(channels):
         sound.setframerate(16000)
         sound.writeframes(np.repeat(tone(1, 16000) * 32767, channels).astype("<i2").tobytes())
     assert np.abs(span(file.getvalue(), 0.2, 0.5) - ideal(0.2, 8000)).max() < 0.001
+
+
+@pytest.mark.parametrize(("channels", "mask"), [(9, 0x1FF), (2, 0x600), (2, 0xC0)])
+def test_channels_that_nobody_knows_how_to_mix_are_averaged(channels, mask):
+    """Nine of them; a pair at the sides alone."""
+    pcm = np.repeat(tone(1, 16000) * 32767, channels).astype("<i2").tobytes()
+    size = 2 * channels
+    guid = bytes.fromhex("0100000000001000800000aa00389b71")
+    form = struct.pack("<HHIIHHHHI", 0xFFFE, channels, 16000, 16000 * size, size, 16, 22, 16, mask) + guid
+    chunks = b"fmt " + struct.pack("<I", len(form)) + form + b"data" + struct.pack("<I", len(pcm)) + pcm
+    data = b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+    assert np.abs(span(data, 0.2, 0.5) - ideal(0.2, 8000)).max() < 0.001
 
 
 @pytest.mark.parametrize("rate", [16000, 48000])

@@ -273,6 +273,45 @@ async def test_bodies_that_are_refused(
     assert backend.media == []
 
 
+FIELD = b'Content-Disposition: form-data; name="file"'
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        (FIELD + b"; filename*=UTF-8''%e4%bd%a0.mp4",),
+        (FIELD, b"Content-Type: video/mp4"),
+        (b"content-type: application/octet-stream", FIELD),
+    ],
+    ids=["a name in another form", "a type and no name", "the type first"],
+)
+async def test_a_file_need_not_have_a_plain_name(
+    backend: FakeBackend, client: httpx.AsyncClient, headers: tuple[bytes, ...]
+) -> None:
+    """RFC 7578, 4.2; RFC 5987."""
+    body = b"--b\r\n" + b"\r\n".join(headers) + b"\r\n\r\nvideo\r\n--b--\r\n"
+    assert (await client.post("/predict", content=body, headers=FORM)).status_code == 200
+    assert backend.media == [b"video"]
+
+
+async def test_text_in_the_field_is_no_file(client: httpx.AsyncClient) -> None:
+    body = b"--b\r\n" + FIELD + b"\r\nContent-Type: text/plain; charset=utf-8\r\n\r\na.mp4\r\n--b--\r\n"
+    assert_problem(await client.post("/predict", content=body, headers=FORM), "invalid_request")
+
+
+@pytest.mark.parametrize("encodings", [["gzip", "identity"], ["identity", "br"], ["identity, gzip"]])
+async def test_an_encoded_body_is_refused_whatever_another_header_says(
+    client: httpx.AsyncClient, encodings: list[str]
+) -> None:
+    headers = [("content-type", FORM["content-type"]), *(("content-encoding", one) for one in encodings)]
+    assert_problem(await client.post("/predict", content=form(b"a"), headers=headers), "unsupported_media_type")
+
+
+async def test_an_empty_encoding_is_none(client: httpx.AsyncClient) -> None:
+    reply = await client.post("/predict", content=form(b"a"), headers=FORM | {"content-encoding": ""})
+    assert reply.status_code == 200
+
+
 async def test_a_missing_field_is_named(client: httpx.AsyncClient) -> None:
     reply = await client.post("/predict", json={})
     assert assert_problem(reply, "invalid_request")["detail"] == "video_url: Field required"

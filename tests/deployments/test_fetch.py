@@ -194,6 +194,25 @@ async def test_the_begin_may_come_in_pieces() -> None:
         assert await download(server.url, local()) == b"".join(chunks)
 
 
+@pytest.mark.parametrize("status", [408, 425, 429, 500, 503])
+async def test_a_host_that_says_not_now_may_be_asked_again(status: int) -> None:
+    error = await refusal(local(), f"HTTP/1.1 {status} No\r\nContent-Length: 0\r\n\r\n".encode())
+    assert error.code == "fetch_failed"
+
+
+@pytest.mark.parametrize("header", [b"", b"Content-Encoding: \r\n", b"Content-Encoding: Identity\r\n"])
+async def test_no_encoding_may_be_said_in_any_way(header: bytes) -> None:
+    answer = b"HTTP/1.1 200 OK\r\n" + header + b"Content-Length: %d\r\n\r\n" % len(VIDEO) + VIDEO
+    async with serving(answer) as server:
+        assert await download(server.url, local()) == VIDEO
+
+
+async def test_an_encoding_is_refused_also_where_another_header_denies_it() -> None:
+    both = b"Content-Encoding: gzip\r\nContent-Encoding: identity\r\n"
+    error = await refusal(local(), b"HTTP/1.1 200 OK\r\n" + both + b"Content-Length: 3\r\n\r\nabc")
+    assert error.code == "fetch_refused"
+
+
 async def test_a_redirect_is_not_followed() -> None:
     async with serving(sized(VIDEO)) as target:
         error = await refusal(local(), moved(target.url))
