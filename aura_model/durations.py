@@ -64,10 +64,14 @@ def beginning(starts: Iterable[float | None]) -> float | None:
     """The moment that counts as 0, by the starts of the tracks, the picture's first; None where none has one.
 
     It is the first frame's, so that the sound of a codec that needs a run-up begins a little before it; where the sound
-    begins clearly earlier, as when a camera was switched on later, players begin with the sound.
+    begins clearly earlier, as when a camera was switched on later, players begin with the sound. What lies long before
+    the zero of the clock is not played.
     """
     known = [start for start in starts if start is not None]
-    return None if not known else min(known) if known[0] - min(known) > RUN_UP else known[0]
+    if not known:
+        return None
+    earliest = min(known)
+    return earliest if earliest >= -RUN_UP and known[0] - earliest > RUN_UP else known[0]
 
 
 def lasting(container: InputContainer, tracks: Iterable[Track[Any]]) -> float:

@@ -8,12 +8,35 @@ import cv2
 import numpy as np
 import pytest
 
+from aura_model.durations import beginning
 from aura_model.errors import MediaError
 from aura_model.media import open_media
 from aura_model.settings import load_config
 
 MEDIA = Path(__file__).parents[1] / "media"
 LIMITS = load_config(env={}).limits
+
+
+@pytest.mark.parametrize(
+    ("starts", "expected"),
+    [
+        ([], None),
+        ([None, None], None),
+        ([3.0], 3.0),
+        ([None, 3.0], 3.0),
+        ([0.0, 0.1], 0.0),
+        ([0.0, 2.0], 0.0),  # the sound comes later
+        ([0.2, 0.0], 0.2),  # the run-up of a codec
+        ([0.1, -0.02], 0.1),
+        ([1.0, 0.0], 0.0),  # the camera was switched on later
+        ([1.0, -0.02], -0.02),
+        ([7201.0, 7200.0], 7200.0),
+        ([0.0, -576.0], 0.0),  # nobody plays what is before the clock's zero
+        ([1.0, -576.0], 1.0),
+    ],
+)
+def test_time_begins_with_the_picture_or_with_what_players_begin_with(starts, expected):
+    assert beginning(starts) == expected
 
 
 def opened(data, **limits):
