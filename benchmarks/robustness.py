@@ -1,7 +1,7 @@
 """How good is a detector on forgeries of people it never saw, under what a platform does to videos, and without a face?
 
     python benchmarks/robustness.py --checkpoint FILE --manifest FACES.csv [--config training/recipes/default.yaml]
-        [--json benchmarks/results/robustness.json] [--pairs 520] [--family-pairs 200] [--quick] [--sheet FILE.png]
+        [--json benchmarks/results/robustness.json] [--pairs 570] [--family-pairs 200] [--quick] [--sheet FILE.png]
 
 Pairs of a genuine clip and its forgery are made of the genuine people of the split test and scored: `--pairs` of them
 by the recipe's weights under every condition, and `--family-pairs` of each family, also of those that are never
@@ -76,7 +76,7 @@ def parser() -> argparse.ArgumentParser:
     data.add_argument("--data-root", type=Path)
     options.add_argument("--config", type=Path, default=RECIPE)
     options.add_argument("--split", default="test")
-    options.add_argument("--pairs", type=int, default=520, help="by the recipe's weights, under every condition")
+    options.add_argument("--pairs", type=int, default=570, help="by the recipe's weights, under every condition")
     options.add_argument("--family-pairs", type=int, default=200, help="of each family")
     options.add_argument("--quick", action="store_true", help="few pairs and levels: to see that it runs")
     options.add_argument("--workers", type=int, default=len(os.sched_getaffinity(0)))
