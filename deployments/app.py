@@ -21,7 +21,7 @@ from aura_model.errors import ConfigError
 from aura_model.settings import load_config
 from deployments.access import Access
 from deployments.binding import listens_on_loopback
-from deployments.detector import Detector, max_batch_clips
+from deployments.detector import Detector, max_batch_clips, user_config_of
 from deployments.face_cropper import FaceCropper
 from deployments.ingress import Ingress
 
@@ -71,6 +71,7 @@ def build(args: AppArgs) -> Application:
         max_ongoing_requests=max(in_flight + SPARE_SLOTS, max_batch_clips(config)),
         max_queued_requests=config.serving.max_in_flight + SPARE_SLOTS,
         logging_config=QUIET,
+        user_config=user_config_of(config),
         **lifecycle(config),
         ray_actor_options={
             "num_cpus": cpu_share(0.4, cpus, args.detector_replicas),

@@ -39,6 +39,11 @@ class UserConfig(BaseModel):
     """As `inference.checkpoint`."""
 
 
+def user_config_of(config: Config) -> dict[str, Any]:
+    """The `user_config` that stands for the configuration: what holds again once a Serve configuration names none."""
+    return UserConfig(checkpoint=config.inference.checkpoint).model_dump(mode="json")
+
+
 @dataclass(frozen=True, eq=False)
 class Job:
     """The clips of one file, the model that they fit, and the request that they belong to."""
@@ -55,7 +60,7 @@ class Detector:
         setup_logging(config.logging)
         self._config = config
         self._model = LoadingModel(_candidate(config, config.inference.checkpoint), config.serving.deadline_seconds)
-        self._user_config: Any = None
+        self._user_config: Any = user_config_of(config)
         self._metrics = DetectorMetrics()
         self._forward = ThreadPoolExecutor(1, thread_name_prefix="forward")
         self._watch = Watch(config.serving.deadline_seconds)

@@ -47,8 +47,9 @@ class Candidate:
 class LoadingModel:
     """Loads a model in a daemon thread, later others in its place, and remembers how it went.
 
-    A model serves until its successor is ready, and on where that one cannot be loaded. After that it is kept for as
-    long as clips come that fit it and not its successor.
+    A model serves until its successor is ready, and on where that one cannot be loaded; a replica that starts with a
+    successor which cannot be loaded has the first model. After that it is kept for as long as clips come that fit it
+    and not its successor.
     """
 
     def __init__(self, first: Candidate, keep_seconds: float, clock: Callable[[], float] = time.monotonic) -> None:
@@ -62,7 +63,8 @@ class LoadingModel:
         self._keep_seconds = keep_seconds
         self._clock = clock
         self._lock = threading.Lock()
-        self._wanted = first
+        self._first_choice = self._wanted = first
+        self._refused: str | None = None  # why the first choice serves, where another was wanted
         self._thread: threading.Thread | None = None
         self._first: Future[None] = Future()
         self._models: tuple[Loaded, ...] = ()  # the one that serves, and the last one
@@ -84,7 +86,7 @@ class LoadingModel:
     def choose(self, candidate: Candidate) -> None:
         """Load another model; where one is being loaded already, this one instead."""
         with self._lock:
-            self._wanted = candidate
+            self._wanted, self._refused = candidate, None
             if self._first.done():
                 self._run_thread()
             elif self._thread is None:
@@ -122,6 +124,7 @@ class LoadingModel:
             with self._lock:
                 if candidate is self._wanted:
                     self._settle(candidate, outcome)
+                if candidate is self._wanted:
                     self._thread = None
                     if not self._first.done():
                         self._first.set_result(None)
@@ -132,13 +135,16 @@ class LoadingModel:
             self._served = candidate.checkpoint
             self._models = (outcome, *(last for last in self._models[:1] if last.settings.fit != outcome.settings.fit))
             self._last_used = self._clock()
-            self._status = _ready(candidate, outcome)
+            self._status = replace(_ready(candidate, outcome), update_failed=self._refused)
             get_logger(__name__).bind(model=outcome.info.model_dump(), device=outcome.device).info("the model is ready")
             return
         logger = get_logger(__name__).bind(reason=outcome.code, detail=outcome.detail)
         if self._models:
             self._status = replace(self._status, update_failed=outcome.code)
             logger.error("the new model cannot be loaded, the old one still serves")
+        elif candidate is not self._first_choice:
+            self._wanted, self._refused = self._first_choice, outcome.code
+            logger.error("the new model cannot be loaded, that of inference.checkpoint takes its place")
         else:
             self._served = candidate.checkpoint
             self._status = replace(self._loading(candidate), state="failed", reason=outcome.code, detail=outcome.detail)

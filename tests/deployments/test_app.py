@@ -66,6 +66,14 @@ def test_only_the_detector_keeps_its_memory() -> None:
     assert environments == {"Ingress": 0, "FaceCropper": 0, "Detector": {"env_vars": dict(KEEP_MEMORY)}}
 
 
+@pytest.mark.usefixtures("cluster")
+def test_the_detector_has_a_user_config_of_its_own() -> None:
+    """So that taking it out of the file is a change, which Ray Serve would not tell a detector of otherwise."""
+    args = AppArgs(settings={"inference": {"checkpoint": "/models/best.pth"}})
+    assert deployments(build(args))["Detector"].user_config == {"checkpoint": "/models/best.pth"}
+    assert deployments(build(args))["FaceCropper"].user_config is None
+
+
 @pytest.mark.parametrize("cpus", [1, 2, 8, 64])
 @pytest.mark.parametrize("replicas", [1, 2, 3])
 def test_the_application_fits_any_machine(cluster: dict[str, float], cpus: float, replicas: int) -> None:

@@ -17,7 +17,16 @@ from aura_model.model import LoadedModel
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model
-from deployments.detector import Detector, Job, Watch, count_clips, max_batch_clips, score_each, score_jobs
+from deployments.detector import (
+    Detector,
+    Job,
+    Watch,
+    count_clips,
+    max_batch_clips,
+    score_each,
+    score_jobs,
+    user_config_of,
+)
 from deployments.loading import Loaded
 from deployments.messages import MESSAGES, UNKNOWN, Cropped, Failed, Scored, Trace, Unfit, fit_of
 from deployments.versions import read_scored
@@ -26,6 +35,7 @@ from tests.operating_points import make_points
 
 POISON = 99.0
 FIT = fit_of(make_config())
+UNTRAINED = make_config(inference={"checkpoint": None})
 
 
 class Model:
@@ -154,7 +164,7 @@ def models(monkeypatch: pytest.MonkeyPatch, loaded: Loaded) -> dict[str | None, 
 
 @pytest.fixture
 async def detector(models: dict[str | None, Loaded], monkeypatch: pytest.MonkeyPatch) -> Detector:
-    detector = Detector(make_config(inference={"checkpoint": None}))
+    detector = Detector(UNTRAINED)
 
     async def enqueue(job: Job) -> Sequence[ClipScore] | Exception:
         return (await detector._score_batch([job]))[0]
@@ -308,6 +318,35 @@ async def test_a_replica_that_starts_with_a_user_config_never_serves_another_mod
     await detector.check_health()
     status = await detector.status()
     assert (status.state, status.checkpoint_path) == ("ready", "new.pth")
+
+
+async def test_a_replica_that_starts_with_a_bad_user_config_has_the_configured_model(
+    models: dict[str | None, Loaded],
+) -> None:
+    """One that only restarts must not be worse off than those that had a model when the bad one came."""
+    assert models.keys() == {None}
+    detector = Detector(UNTRAINED)
+    detector.reconfigure({"checkpoint": "absent.pth"})
+    await detector.check_health()
+    status = await detector.status()
+    assert (status.state, status.update_failed, status.model) == ("ready", "model_error", INFO)
+
+
+async def test_without_a_user_config_the_configured_model_comes_back(
+    detector: Detector, models: dict[str | None, Loaded], loaded: Loaded
+) -> None:
+    models["new.pth"] = replace(loaded, info=INFO.model_copy(update={"version": "new"}))
+    reloaded(detector, {"checkpoint": "new.pth"})
+    reloaded(detector, user_config_of(UNTRAINED))
+    assert (await detector.status()).model is INFO
+
+
+async def test_at_the_start_the_configured_model_is_loaded_once(models: dict[str | None, Loaded]) -> None:
+    detector = Detector(UNTRAINED)
+    await detector.check_health()
+    models.clear()
+    reloaded(detector, user_config_of(UNTRAINED))
+    assert (await detector.status()).update_failed is None
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,26 @@ async def test_the_old_model_serves_until_the_new_one_is_ready() -> None:
     assert (model.status().state, model.status().checkpoint_path) == ("ready", "b.pth")
 
 
+async def test_a_first_model_takes_the_place_of_one_that_was_chosen_and_cannot_be_had() -> None:
+    first = make_loaded()
+    model = LoadingModel(Candidate(Path("a.pth"), lambda: first), KEEP)
+    model.choose(Candidate(Path("b.pth"), fail(CheckpointError("checkpoint_missing", ""))))
+    await model.wait()
+    status = model.status()
+    assert model.get(FIT) is first
+    assert (status.state, status.update_failed, status.checkpoint_path) == ("ready", "checkpoint_missing", "a.pth")
+    change(model, make_loaded, Path("c.pth"))
+    assert (model.status().update_failed, model.status().checkpoint_path) == (None, "c.pth")
+
+
+async def test_where_neither_can_be_had_the_first_one_is_what_is_missing() -> None:
+    model = LoadingModel(Candidate(Path("a.pth"), fail(CheckpointError("checkpoint_damaged", ""))), KEEP)
+    model.choose(Candidate(Path("b.pth"), fail(CheckpointError("checkpoint_missing", ""))))
+    await model.wait()
+    assert (model.status().state, model.status().reason) == ("failed", "checkpoint_damaged")
+    assert model.status().checkpoint_path == "a.pth"
+
+
 @pytest.mark.parametrize(
     ("error", "code"),
     [(CheckpointError("checkpoint_damaged", ""), "checkpoint_damaged"), (MemoryError(), "model_error")],
