@@ -75,7 +75,8 @@ class KeyRing:
     """The keys of the environment and of a file, which is read again when it has changed.
 
     So keys are replaced without a restart: write the new one beside the old, then take the old one out. A file that has
-    become unusable changes nothing, and the log says so.
+    become unusable changes nothing, and the log says so once; it is tried again with each request, for what hinders
+    reading may end without a trace in the file.
     """
 
     def __init__(self, environment: Mapping[str, str], file: Path | None) -> None:
@@ -86,24 +87,26 @@ class KeyRing:
         """
         self._fixed = parse_keys(environment.get(API_KEYS, "").split(","), API_KEYS)
         self._file = file
-        self._mark = self._seen()
+        self._mark = self._refused = self._seen()
         self._keys = self._read()
 
     def current(self) -> tuple[Key, ...]:
         """The keys that hold now."""
         mark = self._seen()
         if mark != self._mark:
-            self._mark = mark
-            self._renew()
+            self._renew(mark)
         return self._keys
 
-    def _renew(self) -> None:
+    def _renew(self, mark: tuple[int, ...]) -> None:
         logger = get_logger(__name__)
         try:
             self._keys = self._read()
         except ConfigError as error:
-            logger.bind(detail=error.detail).error("the new API keys cannot be used; the old ones stay")
+            if mark != self._refused:
+                self._refused = mark
+                logger.bind(detail=error.detail).error("the new API keys cannot be used; the old ones stay")
         else:
+            self._mark = self._refused = mark
             logger.bind(names=[key.name for key in self._keys]).info("the API keys were read again")
 
     def _read(self) -> tuple[Key, ...]:
@@ -115,7 +118,7 @@ class KeyRing:
             found = self._file.stat() if self._file else None
         except OSError:
             return (0,)
-        return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_size) if found else ()
+        return (found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns, found.st_size) if found else ()
 
 
 def _read_file(path: Path) -> tuple[Key, ...]:

@@ -236,6 +236,32 @@ def test_a_file_that_became_unusable_changes_nothing(
     assert names(ring) == ["new"]
 
 
+def test_what_cannot_be_read_yet_is_tried_again(
+    file: Path, said: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What hinders, such as a folder without rights, may end and leave no trace in the file."""
+    file.write_text(f"old:{ONE}")
+    ring = KeyRing({}, file)
+    replace_file(file, f"new:{TWO}")
+    with monkeypatch.context() as hindered:
+        hindered.setattr(Path, "read_text", _refuse)
+        assert names(ring) == names(ring) == ["old"]
+    assert names(ring) == ["new"]
+    assert [level for level, _ in said] == ["ERROR", "INFO"]
+
+
+def _refuse(*_: object, **__: object) -> str:
+    raise PermissionError(13, "Permission denied")
+
+
+def test_other_rights_are_a_change(file: Path, said: list[tuple[str, str]]) -> None:
+    file.write_text(f"old:{ONE}")
+    ring = KeyRing({}, file)
+    file.chmod(0o640)
+    assert names(ring) == ["old"]
+    assert [level for level, _ in said] == ["INFO"]
+
+
 def test_an_unchanged_file_is_not_read_again(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file.write_text(f"old:{ONE}")
     ring = KeyRing({}, file)
