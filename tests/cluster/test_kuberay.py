@@ -8,6 +8,7 @@ import pytest
 import yaml
 from ray.serve.schema import ServeDeploySchema
 
+from aura_model.allocator import KEEP_MEMORY
 from deployments.app import AppArgs
 from deployments.detector import Detector
 from training.launch import overrides_of, parser
@@ -187,6 +188,21 @@ def test_a_request_can_end_before_the_pod_does(rayservice: Mapping, root: Path) 
     deadline = yaml.safe_load((root / "aura_model/config.yaml").read_text())["serving"]["deadline_seconds"]
     for group in groups_of(rayservice):
         assert group["template"]["spec"]["terminationGracePeriodSeconds"] > deadline
+
+
+def test_ray_drains_a_worker_for_as_long(rayservice: Mapping, worker: Mapping, root: Path) -> None:
+    from ray._private.ray_constants import RAY_GRACEFUL_SHUTDOWN_DRAIN_TIMEOUT_S as BY_DEFAULT
+
+    deadline = yaml.safe_load((root / "aura_model/config.yaml").read_text())["serving"]["deadline_seconds"]
+    (drain,) = (float(entry["value"]) for entry in container_of(worker)["env"] if "DRAIN_TIMEOUT" in entry["name"])
+    assert deadline > BY_DEFAULT, "else the setting can go"
+    assert deadline < drain < worker["template"]["spec"]["terminationGracePeriodSeconds"]
+
+
+def test_a_detector_keeps_the_allocator_of_the_application(rayservice: Mapping) -> None:
+    """Options in the file stand in place of all that the code gives."""
+    (detector,) = yaml.safe_load(rayservice["spec"]["serveConfigV2"])["applications"][0]["deployments"]
+    assert detector["ray_actor_options"]["runtime_env"] == {"env_vars": dict(KEEP_MEMORY)}
 
 
 # --- the job -----------------------------------------------------------------------------------------------------
