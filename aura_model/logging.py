@@ -192,9 +192,9 @@ class InterceptHandler(logging.Handler):
 
 
 def _stays_with_serve(record: logging.LogRecord) -> bool:
-    """Serve marks some records as not for the console; its calls outside any request are polls, one a second."""
-    poll = getattr(record, "serve_access_log", False) and getattr(record, "route", None) == ""
-    return poll or getattr(record, "log_to_stderr", True) is False
+    """Serve marks some records as not for the console; calls between its deployments are steps and polls of theirs."""
+    call = getattr(record, "serve_access_log", False) and str(record.msg).startswith("CALL ")
+    return call or getattr(record, "log_to_stderr", True) is False
 
 
 def _level(record: logging.LogRecord) -> str | int:
