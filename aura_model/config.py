@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     NonNegativeInt,
@@ -368,6 +369,11 @@ Origin = Annotated[str, AfterValidator(_as_origin)]
 """A web page's scheme, host and port: lower case, no path, not even a slash."""
 
 
+def _as_list(value: object) -> object:
+    """Several entries in one text, as the environment gives them: commas part them, no entry has any."""
+    return [entry.strip() for entry in value.split(",")] if isinstance(value, str) else value
+
+
 class ServingConfig(Section):
     """`serving`: the HTTP service."""
 
@@ -376,7 +382,7 @@ class ServingConfig(Section):
     upload_min_rate: NonNegativeInt
     decode_children: PositiveInt | None
     crash_memory_seconds: NonNegative
-    allowed_hosts: tuple[AllowedHost, ...]
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], BeforeValidator(_as_list)]
     allow_http: bool
     allow_loopback: bool
     max_redirects: Annotated[int, Field(ge=0, le=5)]
@@ -385,7 +391,7 @@ class ServingConfig(Section):
     keys_file: Path | None
     require_key: bool | None
     requests_per_minute: PositiveInt | None
-    cors_origins: tuple[Origin, ...]
+    cors_origins: Annotated[tuple[Origin, ...], BeforeValidator(_as_list)]
     docs: bool
 
 

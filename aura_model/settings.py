@@ -126,15 +126,19 @@ def _split_override(item: str) -> tuple[str, str]:
 def _nested(items: Iterable[tuple[str, str]]) -> dict[str, Any]:
     tree: dict[str, Any] = {}
     for key, text in items:
-        try:
-            value = yaml.safe_load(text)
-        except _YAML_FAULTS as error:
-            raise ConfigError(f"{key}: the value is not YAML: {_first_line(error)}") from None
-        branch: Any = value
+        branch: Any = _value(text)
         for part in reversed(key.split(".")):
             branch = {part: branch}
         tree = _merge(tree, branch)
     return tree
+
+
+def _value(text: str) -> Any:
+    """What a text means in YAML; itself where it is none, such as `*.example.com`."""
+    try:
+        return yaml.safe_load(text)
+    except _YAML_FAULTS:
+        return text
 
 
 def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:

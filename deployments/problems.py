@@ -59,7 +59,9 @@ PROBLEMS: Mapping[str, Problem] = MappingProxyType(
 
 BY_PROXY: Mapping[int, str] = MappingProxyType(
     {
+        400: "From Ray Serve's proxy: the request is not valid HTTP.",
         408: "From Ray Serve's proxy: no answer within `http_options.request_timeout_s`.",
+        500: "From Ray Serve's proxy: the ingress died with the request in its hands; it may be sent again.",
         503: "From Ray Serve's proxy: no replica is there, or too many requests wait.",
     }
 )

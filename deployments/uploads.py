@@ -199,7 +199,7 @@ def _in_time(receive: Receive, min_rate: int) -> Receive:
 
 def _declared_length(request: Request) -> int:
     length = request.headers.get("content-length", "")
-    if "transfer-encoding" in request.headers or not re.fullmatch(r"[0-9]{1,15}", length):
+    if "transfer-encoding" in request.headers or not re.fullmatch(r"[0-9]{1,4000}", length):
         raise ServiceError("length_required", "Send the body with a Content-Length, not in chunks.")
     return int(length)
 

@@ -338,6 +338,29 @@ def test_a_value_that_is_not_yaml_is_refused(text: str, tmp_path: Path) -> None:
     refusal(path=file)
 
 
+@pytest.mark.parametrize(
+    ("text", "hosts"),
+    [
+        ("storage.example.com", ["storage.example.com"]),
+        ("*", ["*"]),
+        ("*.s3.amazonaws.com, minio.example.com:9000", ["*.s3.amazonaws.com", "minio.example.com:9000"]),
+        ("[a.example, '*.b.example']", ["a.example", "*.b.example"]),
+        ("[]", []),
+    ],
+)
+def test_hosts_are_listed_as_the_environment_can_hold_them(text: str, hosts: list[str]) -> None:
+    assert list(load_config(env={"AURA_SERVING__ALLOWED_HOSTS": text}).serving.allowed_hosts) == hosts
+
+
+def test_origins_are_listed_likewise() -> None:
+    env = {"AURA_SERVING__CORS_ORIGINS": "https://app.example.com,https://b.example:8443"}
+    assert load_config(env=env).serving.cors_origins == ("https://app.example.com", "https://b.example:8443")
+
+
+def test_no_entry_of_a_list_is_empty() -> None:
+    assert refusal("serving.allowed_hosts=a.example,").startswith("serving.allowed_hosts.1: ")
+
+
 def test_a_huge_number_is_refused_in_few_words() -> None:
     detail = refusal("seed=0x" + "f" * 5_000)
     assert "a huge int" in detail
