@@ -114,7 +114,7 @@ def _predict_missing(
     from training.run import ray_cluster
 
     with ray_cluster(local=False), VideoProgress(len(missing), console) as progress:
-        for video in score_samples(missing, model.config, model=model, extractors=extractors):
+        for video in score_samples(missing, model, extractors):
             row = prediction_row(video, model)
             journal.add(row)
             progress.advance(failed=row.error is not None)

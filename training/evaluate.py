@@ -232,7 +232,7 @@ def _score(
     console.print(counted(len(samples), "video"))
     watcher, videos = Console(stderr=True, highlight=False, soft_wrap=True), []
     with ray_cluster(local=False), VideoProgress(len(samples), watcher) as progress:
-        for scored in score_samples(samples, model.config, model=model, extractors=arguments.num_workers):
+        for scored in score_samples(samples, model, arguments.num_workers):
             video = lines_of(scored)
             if video.clips:
                 score = VideoScore(video, video_logit(video, arguments.aggregation))

@@ -59,11 +59,9 @@ class Cluster:
         self.started += 1
         yield
 
-    def score(
-        self, samples: Sequence[Sample], config: Config, *, model: ModelFacts, extractors: int | None
-    ) -> Iterator[ScoredVideo]:
+    def score(self, samples: Sequence[Sample], model: ModelFacts, extractors: int | None) -> Iterator[ScoredVideo]:
         self.asked.append([sample.video_id for sample in samples])
-        self.config, self.extractors = config, extractors
+        self.config, self.extractors = model.config, extractors
         return map(self._judge, samples)
 
     def _judge(self, sample: Sample) -> ScoredVideo:

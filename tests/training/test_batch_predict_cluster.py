@@ -109,7 +109,7 @@ def assert_same_answer(found: Analysis, expected: Analysis) -> None:
 @pytest.fixture(scope="module")
 def scored(address: str, model: ModelFacts, folder: Path) -> list[ScoredVideo]:
     """With several actors, so that the order is not given by chance."""
-    return list(score_samples(find_inputs(str(folder)), model.config, extractors=3))
+    return list(score_samples(find_inputs(str(folder)), model, extractors=3))
 
 
 def test_videos_come_back_in_order_from_several_actors(scored: list[ScoredVideo]) -> None:

@@ -26,6 +26,7 @@ from training.data.manifest import Sample
 from training.evaluate import main, overrides_of, parser, samples_of, split_warning
 from training.evaluation.thumbnails import JPEG_MAGIC
 from training.plan import PlanError
+from training.prediction.model_facts import ModelFacts
 from training.prediction.scoring import ScoredClip, ScoredVideo, ScoringError
 
 OPTIONS = {
@@ -78,8 +79,8 @@ def cluster(monkeypatch: pytest.MonkeyPatch, make_clip: Callable[..., Clip]) -> 
         found.started += 1
         yield
 
-    def score_samples(samples: Sequence[Sample], config: Config, **options: Any) -> Iterator[ScoredVideo]:
-        found.asked = {"samples": samples, "config": config, **options}
+    def score_samples(samples: Sequence[Sample], model: ModelFacts, extractors: int | None) -> Iterator[ScoredVideo]:
+        found.asked = {"samples": samples, "model": model, "extractors": extractors}
         if found.refusal:
             raise found.refusal
         return answers(samples)
@@ -190,11 +191,10 @@ def test_the_worst_errors_have_their_pictures_in_the_report(scored: Path) -> Non
 
 
 def test_the_model_decides_how_clips_are_cut(scored: Path, cluster: Cluster, config: Config, checkpoint: Path) -> None:
-    asked: Config = cluster.asked["config"]
+    asked: Config = cluster.asked["model"].config
     assert asked.model == config.model
     assert asked.dataset.face.size == 64
     assert asked.inference.checkpoint == checkpoint
-    assert cluster.asked["model"].config == asked
     assert cluster.asked["extractors"] is None
 
 
@@ -427,7 +427,7 @@ def test_a_gpu_of_a_cluster_elsewhere_is_not_looked_for_here(
     monkeypatch.setattr("torch.cuda.is_available", lambda: False)
     monkeypatch.setenv("RAY_ADDRESS", "ray-head:6379")
     assert main(["--checkpoint", str(checkpoint), "--manifest", str(data), "--device", "cuda"]) == 0
-    assert cluster.asked["config"].inference.device == "cuda"
+    assert cluster.asked["model"].config.inference.device == "cuda"
 
 
 def test_the_split_is_drawn_as_in_training_where_that_is_asked_for(

@@ -25,7 +25,7 @@ from aura_model.scores import ClipScore
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.dataset import BLOCK_BYTES, clip_dataset
-from training.prediction.model_facts import ModelFacts, read_model_facts
+from training.prediction.model_facts import ModelFacts
 from training.prediction.plan import ScorerPlan, ScoringPlan, plan_scoring
 from training.rows import Columns, Row, clip_from_row, rows_to_clips, to_rows
 
@@ -142,25 +142,21 @@ def score_each(model: ScoresClips, clips: Sequence[Clip]) -> list[ClipScore | Va
         return [error] if len(clips) == 1 else [result for clip in clips for result in score_each(model, [clip])]
 
 
-def score_samples(
-    samples: Sequence[Sample], config: Config, *, model: ModelFacts | None = None, extractors: int | None = None
-) -> Iterator[ScoredVideo]:
+def score_samples(samples: Sequence[Sample], model: ModelFacts, extractors: int | None = None) -> Iterator[ScoredVideo]:
     """Score `samples` on the running Ray cluster; yields one result a sample, in their order, as they come.
 
     Args:
         samples: in any split; the label is not looked at.
-        config: `inference` names the model and the device, `dataset.preprocessing` where the clips come from.
-        model: what `read_model_facts(config)` gave, where the caller has it.
+        model: in its configuration `inference` names model and device, `dataset.preprocessing` where clips come from.
         extractors: how many actors cut clips out; None leaves that to the plan.
 
     Raises:
-        ConfigError, CheckpointError: there is no such model.
         PlanError: the cluster cannot hold the run.
         ScoringError: an actor failed.
     """
-    facts = model or read_model_facts(config)
-    plan = plan_scoring(ray.cluster_resources(), config.inference.device, extractors)  # type: ignore[no-untyped-call]
-    return group_videos(samples, _rows(samples, facts.config, plan))
+    resources = ray.cluster_resources()  # type: ignore[no-untyped-call]
+    plan = plan_scoring(resources, model.config.inference.device, extractors)
+    return group_videos(samples, _rows(samples, model.config, plan))
 
 
 def group_videos(samples: Sequence[Sample], rows: Iterator[Row]) -> Iterator[ScoredVideo]:
