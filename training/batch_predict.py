@@ -4,16 +4,24 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.errors import AuraError, ConfigError
+from aura_model.errors import ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
-from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED, fail, given_overrides, whole_number
+from training.command_line import (
+    EXIT_FAILED,
+    fail,
+    given_overrides,
+    run_command,
+    settings_options,
+    warn,
+    whole_number,
+)
 from training.data.manifest import Sample
 from training.prediction.inputs import find_inputs
 from training.prediction.journal import Journal, JournalHeader, journal_path, open_journal
@@ -42,10 +50,9 @@ def parser() -> argparse.ArgumentParser:
     )
     options.add_argument("--output", required=True, type=Path, metavar="FILE", help="out.parquet or out.jsonl")
     options.add_argument("--checkpoint", type=Path, metavar="FILE", help="inference.checkpoint")
-    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
     options.add_argument("--num-workers", type=whole_number, metavar="N", help="actors that cut out clips")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes every GPU that the cluster has")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    settings_options(options)
     options.add_argument("--restart", action="store_true", help="begin anew, and replace the output that is there")
     return options
 
@@ -58,16 +65,11 @@ def overrides_of(arguments: argparse.Namespace) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    try:
-        with redirect_stdout(sys.stderr):  # log records and libraries' prints
-            return _batch_predict(arguments, console)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_FAILED, f"the run failed: {error}; {GOES_ON}")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, f"interrupted; {GOES_ON}")
+    return run_command(
+        partial(_batch_predict, parser().parse_args(argv)),
+        failed=lambda error: fail(EXIT_FAILED, f"the run failed: {error}; {GOES_ON}"),
+        interrupted=f"interrupted; {GOES_ON}",
+    )
 
 
 def _batch_predict(arguments: argparse.Namespace, console: Console) -> int:
@@ -77,7 +79,7 @@ def _batch_predict(arguments: argparse.Namespace, console: Console) -> int:
     setup_logging(config.logging)
     model = read_model_facts(config)
     if not model.info.trained:
-        console.print("[yellow]no checkpoint is set: an untrained model answers, and each verdict is uncertain[/]")
+        warn(console, "no checkpoint is set: an untrained model answers, and each verdict is uncertain")
     from training.prediction.scoring import ScoringError  # Ray takes seconds: bad arguments are told before
 
     with open_journal(arguments.output, JournalHeader.of(model), restart=arguments.restart) as journal:

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,19 +14,23 @@ from rich.markup import escape
 from rich.table import Table
 
 from aura_model.config import Config
-from aura_model.errors import AuraError, ConfigError
+from aura_model.errors import ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
 from training.calibration import CalibrationError, Fit, HeldOut, check_enough, fit
 from training.command_line import (
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
     EXIT_REFUSED,
     auto_split_option,
     check_writable,
     data_options,
     fail,
     given_overrides,
+    make_console,
+    refuse_beside_table,
+    run_command,
+    settings_options,
+    warn,
     whole_number,
 )
 from training.data.leakage import refuse_leaks
@@ -66,7 +70,6 @@ def parser() -> argparse.ArgumentParser:
         "--checkpoint", type=Path, required=True, metavar="FILE", help="a file, or `default`: the one in the package"
     )
     options.add_argument("--output", type=Path, required=True, metavar="FILE", help="the calibrated checkpoint")
-    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults: the recipe")
     data = data_options(options)
     data.add_argument(
         "--from-csv", type=Path, metavar="FILE", help="a table that training/evaluate.py wrote for this checkpoint"
@@ -77,36 +80,21 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument(
         "--num-workers", type=whole_number, metavar="N", help="processes that make pairs; default: one a CPU"
     )
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    settings_options(options)
     return options
 
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    keys = {
-        "data_root": "dataset.data_root",
-        "manifest": "dataset.manifest",
-        "checkpoint": "inference.checkpoint",
-    }
-    return given_overrides(arguments, keys)
+    return given_overrides(arguments, {"checkpoint": "inference.checkpoint"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    try:
-        with redirect_stdout(sys.stderr):  # log records and libraries' prints
-            fitted = _calibrate(arguments)
-    except CalibrationError as error:
-        return fail(EXIT_FAILED if error.code == "scoring_failed" else EXIT_REFUSED, error.detail)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_FAILED, f"the calibration failed: {error}")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "interrupted")
-    _tell(console, fitted, arguments.output)
-    return 0
+    return run_command(
+        partial(_calibrate, parser().parse_args(argv)),
+        failed=lambda error: fail(EXIT_FAILED, f"the calibration failed: {error}"),
+    )
 
 
 def held_out_videos(table: Path, checkpoint: "Checkpoint") -> HeldOut:
@@ -118,8 +106,10 @@ def held_out_videos(table: Path, checkpoint: "Checkpoint") -> HeldOut:
     """
     videos = [video for video in read_scores(table) if video.clips]
     scorer = provenance_of_table(table, (table.parent,)).checkpoint
-    _warn(None if scorer else UNKNOWN_MODEL)
-    _warn(TRAINED_ON if any(video.split == "train" for video in videos) else None)
+    if not scorer:
+        _warn(UNKNOWN_MODEL)
+    if any(video.split == "train" for video in videos):
+        _warn(TRAINED_ON)
     if scorer and scorer.sha256 != checkpoint.sha256:
         raise CalibrationError("foreign_scores", f"{table} holds scores of another checkpoint, {scorer.name}")
     log_odds = [video_logit(video, "mean") for video in videos]
@@ -138,7 +128,7 @@ def held_out_pairs(samples: Sequence[Sample], config: Config, processes: int) ->
     check_enough(people, people)  # before hours of work
     from training.pair_scores import score_pairs
 
-    watcher, scored = Console(stderr=True, highlight=False, soft_wrap=True), []
+    watcher, scored = make_console(stderr=True), []
     with VideoProgress(len(samples), watcher) as progress:
         for one in score_pairs(samples, config, processes):
             progress.advance(failed=bool(one.error))
@@ -152,7 +142,16 @@ def held_out_pairs(samples: Sequence[Sample], config: Config, processes: int) ->
     )
 
 
-def _calibrate(arguments: argparse.Namespace) -> Fit:
+def _calibrate(arguments: argparse.Namespace, console: Console) -> int:
+    try:
+        fitted = _fit(arguments)
+    except CalibrationError as error:
+        return fail(EXIT_FAILED if error.code == "scoring_failed" else EXIT_REFUSED, error.detail)
+    _tell(console, fitted, arguments.output)
+    return 0
+
+
+def _fit(arguments: argparse.Namespace) -> Fit:
     config = load_config(arguments.config, overrides=overrides_of(arguments))
     samples = _samples(arguments, config)
     setup_logging(config.logging)
@@ -166,8 +165,10 @@ def _calibrate(arguments: argparse.Namespace) -> Fit:
     if arguments.from_csv:
         held_out = held_out_videos(arguments.from_csv, checkpoint)
     else:
-        _warn(split_warning(checkpoint.config, config))
-        _warn(TRAINED_ON if arguments.split == "train" else None)
+        if warning := split_warning(checkpoint.config, config):
+            _warn(warning)
+        if arguments.split == "train":
+            _warn(TRAINED_ON)
         held_out = held_out_pairs(samples, config, arguments.num_workers or len(os.sched_getaffinity(0)))
     fitted = fit(held_out, with_bias=arguments.bias)
     save_calibrated(arguments.output, checkpoint, fitted.calibration, fitted.points)
@@ -177,11 +178,7 @@ def _calibrate(arguments: argparse.Namespace) -> Fit:
 def _samples(arguments: argparse.Namespace, config: Config) -> list[Sample]:
     """Genuine samples of the split, of which pairs are made; none where there is a table."""
     if arguments.from_csv:
-        given = [name for name in SCORING_ONLY if getattr(arguments, name) is not None]
-        if given:
-            raise ConfigError(
-                f"--{given[0].replace('_', '-')} does not go with --from-csv: the scores are there already"
-            )
+        refuse_beside_table(arguments, SCORING_ONLY)
         return []
     if not config.dataset.pseudo_fakes.enabled:
         raise ConfigError(
@@ -194,9 +191,8 @@ def _samples(arguments: argparse.Namespace, config: Config) -> list[Sample]:
     return chosen
 
 
-def _warn(text: str | None) -> None:
-    if text:
-        Console(stderr=True, highlight=False, soft_wrap=True).print(f"[yellow]{escape(text)}[/]")
+def _warn(said: str) -> None:
+    warn(make_console(stderr=True), said)
 
 
 def _tell(console: Console, fitted: Fit, output: Path) -> None:

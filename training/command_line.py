@@ -1,21 +1,37 @@
-"""What the command lines of training have in common: options, exit statuses, how a refusal is told."""
+"""What the command lines of training have in common: options, exit statuses, how a failure is told."""
 
 import argparse
 import os
-from collections.abc import Mapping
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from errno import EISDIR
 from pathlib import Path
 from tempfile import TemporaryFile
+from types import MappingProxyType
 
 from rich.console import Console
 from rich.markup import escape
 
-from aura_model.errors import ConfigError
+from aura_model.errors import AuraError, ConfigError
 from aura_model.settings import override
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 EXIT_INTERRUPTED = 130
+DATA_KEYS = MappingProxyType({"data_root": "dataset.data_root", "manifest": "dataset.manifest"})
+"""The configuration keys of `data_options`."""
+
+
+def settings_options(options: argparse.ArgumentParser) -> None:
+    """Add `--config` and `--set`."""
+    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
+    set_option(options)
+
+
+def set_option(options: argparse.ArgumentParser) -> None:
+    """Add `--set`."""
+    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
 
 
 def data_options(options: argparse.ArgumentParser) -> "argparse._MutuallyExclusiveGroup":
@@ -39,19 +55,30 @@ def auto_split_option(options: argparse.ArgumentParser) -> None:
     )
 
 
-def given_overrides(arguments: argparse.Namespace, keys: Mapping[str, str]) -> list[str]:
+def given_overrides(arguments: argparse.Namespace, keys: Mapping[str, str] = MappingProxyType({})) -> list[str]:
     """The options that were given as `section.key=value` strings, weakest first and `--set` last.
 
     Args:
-        arguments: parsed.
-        keys: the configuration key of each option, by the option's name in `arguments`.
+        arguments: parsed; options that are added here may be among them or not.
+        keys: the configuration keys of the command's own options, by the option's name in `arguments`.
     """
-    values = {key: getattr(arguments, option) for option, key in keys.items()}
+    values = {key: getattr(arguments, option, None) for option, key in {**DATA_KEYS, **keys}.items()}
     given = [override(key, value) for key, value in values.items() if value is not None]
     folder_only = ["dataset.manifest=null"] if getattr(arguments, "data_root", None) else []
     shares = getattr(arguments, "auto_split", None)
     split = [f"dataset.auto_split=[{shares}]"] if shares else []
     return [*folder_only, *given, *split, *arguments.set]
+
+
+def refuse_beside_table(arguments: argparse.Namespace, options: Sequence[str]) -> None:
+    """Refuse those of the options, as named in `arguments`, that were given beside `--from-csv`.
+
+    Raises:
+        ConfigError: one was.
+    """
+    given = [name for name in options if getattr(arguments, name) is not None]
+    if given:
+        raise ConfigError(f"--{given[0].replace('_', '-')} does not go with --from-csv: the scores are there already")
 
 
 def whole_number(text: str) -> int:
@@ -80,7 +107,40 @@ def check_writable(path: Path) -> None:
         raise ConfigError(f"{path} cannot be written: {error.strerror}") from None
 
 
+def run_command(
+    work: Callable[[Console], int], *, failed: Callable[[OSError], int], interrupted: str = "interrupted"
+) -> int:
+    """Do a command's work; whatever ends it is told in a sentence.
+
+    Args:
+        work: prints its results on the console that it is handed, and returns the exit status. What else is printed
+            meanwhile, such as log records, goes to the error stream.
+        failed: tells what the operating system refused, and returns the exit status.
+        interrupted: what is said after Ctrl-C.
+    """
+    console = make_console()
+    try:
+        with redirect_stdout(sys.stderr):
+            return work(console)
+    except AuraError as error:
+        return fail(EXIT_REFUSED, error.detail)
+    except OSError as error:
+        return failed(error)
+    except KeyboardInterrupt:
+        return fail(EXIT_INTERRUPTED, interrupted)
+
+
+def make_console(*, stderr: bool = False) -> Console:
+    """A console that prints on the output stream of now, or on the error stream: text as it is, in whole lines."""
+    return Console(file=None if stderr else sys.stdout, stderr=stderr, highlight=False, soft_wrap=True)
+
+
+def warn(console: Console, said: str) -> None:
+    """Say what is amiss, though the work goes on."""
+    console.print(f"[yellow]{escape(said)}[/]")
+
+
 def fail(status: int, said: str) -> int:
     """Say why there is no result; returns the exit status."""
-    Console(stderr=True, highlight=False, soft_wrap=True).print(f"[red]{escape(said)}[/]")
+    make_console(stderr=True).print(f"[red]{escape(said)}[/]")
     return status

@@ -7,7 +7,7 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -18,19 +18,22 @@ from rich.table import Table
 
 from aura_model.analysis import Aggregation
 from aura_model.config import Config
-from aura_model.errors import AuraError, ConfigError
+from aura_model.errors import ConfigError
 from aura_model.intervals import Interval
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
 from training.command_line import (
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     auto_split_option,
     check_writable,
     data_options,
     fail,
     given_overrides,
+    make_console,
+    refuse_beside_table,
+    run_command,
+    settings_options,
+    warn,
     whole_number,
 )
 from training.data.errors import DatasetError
@@ -74,7 +77,6 @@ def parser() -> argparse.ArgumentParser:
     what.add_argument(
         "--from-csv", type=Path, metavar="FILE", help="a table of scores: make results and report again, without Ray"
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
     data_options(options)
     auto_split_option(options)
     options.add_argument("--split", choices=SPLITS, help="which videos; default test")
@@ -88,33 +90,22 @@ def parser() -> argparse.ArgumentParser:
     options.add_argument("--save-csv", type=Path, metavar="FILE", help=f"the table of scores; default DIR/{TABLE}")
     options.add_argument("--num-workers", type=whole_number, metavar="N", help="actors that cut out clips")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes every GPU that the cluster has")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    settings_options(options)
     return options
 
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    keys = {
-        "data_root": "dataset.data_root",
-        "manifest": "dataset.manifest",
-        "checkpoint": "inference.checkpoint",
-        "device": "inference.device",
-    }
-    return given_overrides(arguments, keys)
+    return given_overrides(arguments, {"checkpoint": "inference.checkpoint", "device": "inference.device"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    try:
-        with redirect_stdout(sys.stderr):  # log records and libraries' prints
-            return (_again if arguments.from_csv else _evaluate)(arguments, console)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_FAILED, f"the evaluation failed: {error}")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "interrupted")
+    arguments = parser().parse_args(argv)
+    return run_command(
+        partial(_again if arguments.from_csv else _evaluate, arguments),
+        failed=lambda error: fail(EXIT_FAILED, f"the evaluation failed: {error}"),
+    )
 
 
 def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
@@ -156,9 +147,7 @@ def _split_advice(shares: list[float] | None) -> str:
 
 def _again(arguments: argparse.Namespace, console: Console) -> int:
     """Results and report from a table of scores."""
-    given = [name for name in SCORING_ONLY if getattr(arguments, name) is not None]
-    if given:
-        raise ConfigError(f"--{given[0].replace('_', '-')} does not go with --from-csv: the scores are there already")
+    refuse_beside_table(arguments, SCORING_ONLY)
     config, table = load_config(arguments.config, overrides=overrides_of(arguments)), arguments.from_csv
     videos = read_scores(table)
     check_columns([video.columns for video in videos], arguments.group_by)
@@ -213,7 +202,7 @@ def _read_model(config: Config, console: Console) -> "tuple[CheckpointFacts, Mod
         raise ConfigError("inference.checkpoint is null: name the checkpoint to evaluate")
     checkpoint = read_checkpoint(path)
     if warning := split_warning(checkpoint.config, config):
-        console.print(f"[yellow]{escape(warning)}[/]")
+        warn(console, warning)
     if "RAY_ADDRESS" not in os.environ:
         resolve_device(config.inference.device)
     return describe_checkpoint(checkpoint, path), read_model_facts(config)
@@ -230,7 +219,7 @@ def _score(
     from training.run import ray_cluster
 
     console.print(counted(len(samples), "video"))
-    watcher, videos = Console(stderr=True, highlight=False, soft_wrap=True), []
+    watcher, videos = make_console(stderr=True), []
     with ray_cluster(local=False), VideoProgress(len(samples), watcher) as progress:
         for scored in score_samples(samples, model, arguments.num_workers):
             video = lines_of(scored)
@@ -256,7 +245,7 @@ def _judge(
 
 def _tell(console: Console, results: Results, output: Path) -> None:
     for warning in results.warnings:
-        console.print(f"[yellow]{escape(warning)}[/]")
+        warn(console, warning)
     console.print(_summary(results.evaluation.videos, results.evaluation.clips), soft_wrap=False)
     console.print(f"wrote {escape(str(output / REPORT))}")
 

@@ -6,11 +6,10 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
 from rich.markup import escape
 
 from aura_model.errors import AuraError
-from training.command_line import EXIT_REFUSED, fail
+from training.command_line import EXIT_REFUSED, fail, make_console
 
 
 def weight(text: str) -> float:
@@ -63,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
         return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")
-    console = Console(highlight=False, soft_wrap=True)
+    console = make_console()
     console.print(f"{escape(str(arguments.output))}: {boxed.bytes:,} bytes, SHA-256 {boxed.sha256}")
     if arguments.half:
         console.print(f"the largest change of a weight is {boxed.rounded:.1e} of the largest one of its tensor")

@@ -4,7 +4,7 @@ import argparse
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,17 +12,19 @@ from rich.console import Console
 from rich.markup import escape
 
 from aura_model.config import Config, Device
-from aura_model.errors import AuraError, ConfigError
+from aura_model.errors import ConfigError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
 from training.command_line import (
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     auto_split_option,
     data_options,
     fail,
     given_overrides,
+    run_command,
+    settings_options,
+    warn,
+    whole_number,
 )
 from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
@@ -50,10 +52,9 @@ def parser() -> argparse.ArgumentParser:
         description="Train the detector with Ray Data and Ray Train.",
         epilog="Exit status: 0 trained, 1 the run failed, 2 refused before any work, 130 interrupted.",
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
     data_options(options)
     auto_split_option(options)
-    options.add_argument("--num-workers", type=int, metavar="N", help="Ray Train workers")
+    options.add_argument("--num-workers", type=whole_number, metavar="N", help="Ray Train workers")
     options.add_argument("--epochs", type=int, metavar="N")
     options.add_argument("--batch-size", type=int, metavar="N", help="clips per worker and forward pass")
     options.add_argument("--device", help="auto, cpu or cuda; auto takes a GPU per worker where the cluster has any")
@@ -69,15 +70,13 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="one epoch on four videos on the CPU of this machine, made up where none are",
     )
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    settings_options(options)
     return options
 
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
     keys = {
-        "data_root": "dataset.data_root",
-        "manifest": "dataset.manifest",
         "num_workers": "training.num_workers",
         "epochs": "training.epochs",
         "batch_size": "training.batch_size",
@@ -88,19 +87,18 @@ def overrides_of(arguments: argparse.Namespace) -> list[str]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    try:
-        with redirect_stdout(sys.stderr), TemporaryDirectory(prefix="aura-") as scratch:  # log records and prints
-            return _launch(arguments, Path(scratch), console)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_FAILED, f"the run failed: {error}; once that is mended, {GOES_ON}")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "interrupted")
+    return run_command(
+        partial(_launch, parser().parse_args(argv)),
+        failed=lambda error: fail(EXIT_FAILED, f"the run failed: {error}; once that is mended, {GOES_ON}"),
+    )
 
 
-def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
+def _launch(arguments: argparse.Namespace, console: Console) -> int:
+    with TemporaryDirectory(prefix="aura-") as scratch:
+        return _train(arguments, Path(scratch), console)
+
+
+def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
     config, earlier = _configuration(arguments)
     if arguments.debug:
         plan_workers(config.training.num_workers, config.training.device, _own_resources(config.training.device))
@@ -115,7 +113,7 @@ def _launch(arguments: argparse.Namespace, scratch: Path, console: Console) -> i
     with ray_cluster(local=arguments.debug):
         plan = cluster_plan(config)
         for warning in plan.warnings:
-            console.print(f"[yellow]{warning}[/]")
+            warn(console, warning)
         folder = earlier or RunFolder.new(scratch if arguments.debug else _runs(config), config)
         storage = config.training.storage or str(folder.path.parent)
         try:
@@ -155,7 +153,7 @@ def _samples(arguments: argparse.Namespace, config: Config, scratch: Path, conso
     check_samples(samples, pseudo_fakes=pseudo_fakes)
     refuse_leaks(samples)
     for warning in () if pseudo_fakes else warnings(samples):
-        console.print(f"[yellow]{escape(warning)}[/]")
+        warn(console, warning)
     return samples
 
 

@@ -3,24 +3,24 @@
 import argparse
 import sys
 from collections.abc import Sequence
-from contextlib import redirect_stdout
-from pathlib import Path
+from functools import partial
 
 from rich.console import Console
 from rich.markup import escape
 
 from aura_model.config import Config
-from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.settings import load_config
 from training.command_line import (
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
-    EXIT_REFUSED,
     auto_split_option,
     data_options,
     fail,
     given_overrides,
+    run_command,
+    settings_options,
+    warn,
+    whole_number,
 )
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
@@ -31,6 +31,8 @@ from training.store.index import StoredVideo, read_places
 from training.store.settings import store_settings
 from training.store.work import Work, plan_work
 
+GOES_ON = "run it again to go on"
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line's surface."""
@@ -40,37 +42,28 @@ def parser() -> argparse.ArgumentParser:
         epilog="Exit status: 0 the store is complete, 1 the run failed or too many videos cannot be used, 2 refused "
         "before any work, 130 interrupted.",
     )
-    options.add_argument("--config", type=Path, metavar="FILE", help="YAML file laid over the defaults")
     data_options(options)
     auto_split_option(options)
     options.add_argument("--store", metavar="DIR|URI", help="where the clips go")
-    options.add_argument("--num-workers", type=int, metavar="N", help="extraction actors; one per CPU by default")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    options.add_argument(
+        "--num-workers", type=whole_number, metavar="N", help="extraction actors; one per CPU by default"
+    )
+    settings_options(options)
     return options
 
 
 def overrides_of(arguments: argparse.Namespace) -> list[str]:
     """The command line as `section.key=value` strings, weakest first."""
-    keys = {
-        "data_root": "dataset.data_root",
-        "manifest": "dataset.manifest",
-        "store": "dataset.preprocessing.store",
-    }
-    return given_overrides(arguments, keys)
+    return given_overrides(arguments, {"store": "dataset.preprocessing.store"})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    try:
-        with redirect_stdout(sys.stderr):  # log records and prints
-            return _preextract(arguments, console)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_FAILED, f"the extraction failed: {error}; run it again to go on")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
+    return run_command(
+        partial(_preextract, parser().parse_args(argv)),
+        failed=lambda error: fail(EXIT_FAILED, f"the extraction failed: {error}; {GOES_ON}"),
+        interrupted=f"interrupted; {GOES_ON}",
+    )
 
 
 def _preextract(arguments: argparse.Namespace, console: Console) -> int:
@@ -94,7 +87,7 @@ def _preextract(arguments: argparse.Namespace, console: Console) -> int:
 def _announce(work: Work, files: StoreFiles, console: Console) -> None:
     place = escape(files.location)
     if work.foreign:
-        console.print(f"[yellow]{place} also holds {work.foreign} videos that this data set does not name[/]")
+        warn(console, f"{files.location} also holds {work.foreign} videos that this data set does not name")
     if work.groups:
         console.print(f"{work.done} videos are in {place} already, {work.total} to extract")
     else:
@@ -118,7 +111,7 @@ def _extract(config: Config, files: StoreFiles, work: Work, actors: int | None, 
                 for report in extract(config, files.location, work.groups, plan):
                     progress.advance(failed=bool(report["code"]))
         except ExtractionError as error:
-            fail(EXIT_FAILED, f"extraction failed: {error.detail}; run it again to go on")
+            fail(EXIT_FAILED, f"extraction failed: {error.detail}; {GOES_ON}")
             return False
     return True
 
@@ -133,7 +126,7 @@ def _conclude(
     clips = sum(video.clips for video in videos)
     console.print(f"{escape(files.location)} holds {clips} clips of {len(videos)} videos")
     for line in skip_summary(videos):
-        console.print(f"  [yellow]{escape(line)}[/]")
+        warn(console, f"  {line}")
     problems = [*too_many_skipped(videos, most), *same_media(stored)]
     return fail(EXIT_FAILED, "\n".join(problems)) if problems else 0
 

@@ -6,8 +6,8 @@ import io
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import redirect_stdout
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -19,7 +19,7 @@ from aura_model.atomic import replacing
 from aura_model.augment.looks import DOWN_KERNELS
 from aura_model.clips import opened
 from aura_model.config import Config
-from aura_model.errors import AuraError, MediaError
+from aura_model.errors import MediaError
 from aura_model.faces import Image
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
@@ -28,12 +28,14 @@ from aura_model.settings import load_config
 from aura_model.stills import still_size
 from training.command_line import (
     EXIT_FAILED,
-    EXIT_INTERRUPTED,
     EXIT_REFUSED,
     auto_split_option,
     data_options,
     fail,
     given_overrides,
+    run_command,
+    set_option,
+    warn,
     whole_number,
 )
 from training.data.manifest import COLUMNS, Sample, read_samples
@@ -144,7 +146,7 @@ def redraw(versions: Sequence[Version], folder: Path, config: Config, console: C
             fake = version.sample(folder)
             error = None if Path(fake.path).exists() else _make(redrawer, version, Path(fake.path))
             if error:
-                console.print(f"  [yellow]skipped {escape(f'{version.of}: {error}')}[/]")
+                warn(console, f"  skipped {version.of}: {error}")
             else:
                 fakes.append(fake)
             progress.advance(failed=bool(error))
@@ -227,38 +229,32 @@ def parser() -> argparse.ArgumentParser:
     auto_split_option(options)
     options.add_argument("--output", type=Path, required=True, metavar="DIR", help="where pictures and manifest go")
     options.add_argument("--versions", type=whole_number, default=1, metavar="N", help="redrawings of each picture")
-    options.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="any configuration key")
+    set_option(options)
     return options
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
-    arguments, console = parser().parse_args(argv), Console(file=sys.stdout, highlight=False, soft_wrap=True)
-    keys = {"data_root": "dataset.data_root", "manifest": "dataset.manifest"}
-    try:
-        config = load_config(overrides=given_overrides(arguments, keys))
-        with redirect_stdout(sys.stderr):
-            skipped = _redraw(config, arguments.versions, arguments.output.absolute(), console)
-    except AuraError as error:
-        return fail(EXIT_REFUSED, error.detail)
-    except OSError as error:
-        return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")
-    except KeyboardInterrupt:
-        return fail(EXIT_INTERRUPTED, "interrupted; run it again to go on")
-    if skipped > config.dataset.max_skipped:
-        return fail(EXIT_FAILED, f"{100 * skipped:.0f} % of the pictures cannot be used (dataset.max_skipped)")
-    return 0
+    arguments = parser().parse_args(argv)
+    return run_command(
+        partial(_redraw, arguments),
+        failed=lambda error: fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}"),
+        interrupted="interrupted; run it again to go on",
+    )
 
 
-def _redraw(config: Config, versions: int, folder: Path, console: Console) -> float:
-    """Returns the share of the versions that could not be made."""
+def _redraw(arguments: argparse.Namespace, console: Console) -> int:
+    config, folder = load_config(overrides=given_overrides(arguments)), arguments.output.absolute()
     samples = read_samples(config.dataset)
-    wanted = [Version(one, number) for number in range(versions) for one in pictures(samples)]
+    wanted = [Version(one, number) for number in range(arguments.versions) for one in pictures(samples)]
     fakes = redraw(wanted, folder, config, console)
     originals = {one.video_id: named(bounded(one, folder, config)) for one in pictures(samples)}
     write_manifest([*(originals.get(one.video_id, one) for one in samples), *fakes], folder / MANIFEST)
     console.print(f"{escape(str(folder / MANIFEST))}: {len(samples)} videos, and {len(fakes)} redrawn pictures")
-    return 1 - len(fakes) / len(wanted) if wanted else 0.0
+    skipped = 1 - len(fakes) / len(wanted) if wanted else 0.0
+    if skipped > config.dataset.max_skipped:
+        return fail(EXIT_FAILED, f"{100 * skipped:.0f} % of the pictures cannot be used (dataset.max_skipped)")
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,14 +1,28 @@
 """What the command lines of training share."""
 
 import argparse
+import sys
 from pathlib import Path
 
 import pytest
+from rich.console import Console
 
+from aura_model.errors import ConfigError
 from aura_model.settings import load_config
-from training.command_line import auto_split_option, data_options, fail, given_overrides, whole_number
+from training.command_line import (
+    auto_split_option,
+    data_options,
+    fail,
+    given_overrides,
+    make_console,
+    refuse_beside_table,
+    run_command,
+    settings_options,
+    warn,
+    whole_number,
+)
 
-KEYS = {"data_root": "dataset.data_root", "manifest": "dataset.manifest", "epochs": "training.epochs"}
+KEYS = {"epochs": "training.epochs"}
 
 
 def parsed(*line: str) -> argparse.Namespace:
@@ -16,7 +30,7 @@ def parsed(*line: str) -> argparse.Namespace:
     data_options(options)
     auto_split_option(options)
     options.add_argument("--epochs", type=whole_number)
-    options.add_argument("--set", action="append", default=[])
+    settings_options(options)
     return options.parse_args(line)
 
 
@@ -52,7 +66,7 @@ def test_what_is_set_by_key_comes_last_in_its_order() -> None:
 
 
 def test_an_option_without_a_key_is_left_to_the_command() -> None:
-    assert given_overrides(parsed("--epochs", "3"), {"manifest": "dataset.manifest"}) == []
+    assert given_overrides(parsed("--epochs", "3")) == []
 
 
 @pytest.mark.parametrize(
@@ -80,6 +94,49 @@ def test_a_number_from_1(text: str, number: int) -> None:
 def test_what_is_no_number_from_1_is_named(text: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match="is not a number from 1"):
         whole_number(text)
+
+
+def test_an_option_that_does_not_go_with_a_table_is_named() -> None:
+    refuse_beside_table(parsed("--epochs", "3"), ["auto_split", "manifest"])
+    with pytest.raises(ConfigError, match="--auto-split does not go with --from-csv"):
+        refuse_beside_table(parsed("--auto-split"), ["manifest", "auto_split"])
+
+
+def refused(error: OSError) -> int:
+    return fail(7, f"the work failed: {error}")
+
+
+def test_a_command_has_the_output_stream_to_itself(capsys: pytest.CaptureFixture[str]) -> None:
+    def work(console: Console) -> int:
+        print("a library's words", file=sys.stdout)
+        console.print("a result")
+        return 3
+
+    assert run_command(work, failed=refused) == 3
+    assert capsys.readouterr() == ("a result\n", "a library's words\n")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (ConfigError("seed: not a number"), 2, "seed: not a number"),
+        (OSError("no space"), 7, "the work failed: no space"),
+        (KeyboardInterrupt(), 130, "interrupted; run it again"),
+    ],
+)
+def test_what_ends_a_command_is_told_in_a_sentence(
+    error: BaseException, status: int, said: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def work(_: Console) -> int:
+        raise error
+
+    assert run_command(work, failed=refused, interrupted="interrupted; run it again") == status
+    assert capsys.readouterr() == ("", said + "\n")
+
+
+def test_a_warning_is_told_as_it_is(capsys: pytest.CaptureFixture[str]) -> None:
+    warn(make_console(), "no [faces] in /a" + "/long" * 60)
+    assert capsys.readouterr() == ("no [faces] in /a" + "/long" * 60 + "\n", "")
 
 
 def test_a_failure_is_told_as_it_is_on_the_error_stream(capsys: pytest.CaptureFixture[str]) -> None:

@@ -125,7 +125,6 @@ def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
         (["--resume", "--debug"], "leave out --config and --debug"),
         (["--resume", "--config", "some.yaml"], "leave out --config and --debug"),
         (["--epochs", "0"], "training.epochs"),
-        (["--num-workers", "-1"], "training.num_workers"),
         (["--device", "tpu"], "training.device"),
         (["--config", "gone.yaml"], "gone.yaml"),
         (["--data-root", "gone"], "gone is not a folder"),
@@ -146,6 +145,14 @@ def test_a_bad_run_is_refused_before_any_work(
     assert main(arguments) == EXIT_REFUSED
     assert said in capsys.readouterr().err
     assert run == []
+
+
+@pytest.mark.parametrize("workers", ["0", "-1", "two"])
+def test_a_number_of_workers_is_a_number(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["--num-workers", workers])
+    assert ended.value.code == EXIT_REFUSED
+    assert "not a number from 1" in capsys.readouterr().err
 
 
 def test_unusable_data_are_refused(run: list[dict[str, Any]], data: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -368,8 +368,14 @@ def test_what_the_system_refuses_is_told_in_a_sentence(run: Run, no_cluster: NoC
     assert f"the extraction failed: {error}; run it again to go on" in err
 
 
-@pytest.mark.parametrize("workers", ["0", "99"])
-def test_an_impossible_number_of_workers_is_refused(run: Run, no_cluster: NoCluster, workers: str) -> None:
-    status, _, err = run("--num-workers", workers)
+def test_more_workers_than_the_cluster_holds_are_refused(run: Run, no_cluster: NoCluster) -> None:
+    status, _, err = run("--num-workers", "99")
     assert status == 2
-    assert f"{workers} extraction actors on 2 CPUs: use 1 to 32" in err
+    assert "99 extraction actors on 2 CPUs: use 1 to 32" in err
+
+
+def test_no_worker_is_refused_at_once(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        run("--num-workers", "0")
+    assert ended.value.code == 2
+    assert "not a number from 1" in capsys.readouterr().err
