@@ -34,9 +34,9 @@ from training.command_line import (
     whole_number,
 )
 from training.data.leakage import refuse_leaks
-from training.data.manifest import Sample, read_samples
+from training.data.manifest import Sample, read_samples, samples_of
+from training.data.split_warning import split_warning
 from training.data.splits import SPLITS
-from training.evaluate import samples_of, split_warning
 from training.evaluation.evaluation import video_logit
 from training.evaluation.provenance import provenance_of_table
 from training.evaluation.score_table import read_scores

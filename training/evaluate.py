@@ -1,15 +1,13 @@
 """`python training/evaluate.py`: how good a checkpoint is on a split, as figures, a table of scores and a report."""
 
 import argparse
-import json
 import os
 import shlex
 import sys
-from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, get_args
 
 from rich import box
 from rich.console import Console
@@ -36,9 +34,9 @@ from training.command_line import (
     warn,
     whole_number,
 )
-from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
-from training.data.manifest import Sample, read_samples
+from training.data.manifest import Sample, read_samples, samples_of
+from training.data.split_warning import split_warning
 from training.data.splits import SPLITS
 from training.evaluation.evaluation import Evaluation, Level, VideoScore, check_columns, evaluate, video_logit
 from training.evaluation.html_parts import counted, show, show_range
@@ -105,43 +103,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return run_command(
         partial(_again if arguments.from_csv else _evaluate, arguments),
         failed=lambda error: fail(EXIT_FAILED, f"the evaluation failed: {error}"),
-    )
-
-
-def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
-    """The samples of a split.
-
-    Raises:
-        DatasetError: there is none.
-    """
-    chosen = [sample for sample in samples if sample.split == split]
-    if not chosen:
-        counts = Counter(sample.split for sample in samples)
-        found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
-        raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
-    return chosen
-
-
-def split_warning(trained: Mapping[str, Any], config: Config) -> str | None:
-    """A sentence where videos are not split as in training, so that a split may hold some that were trained on.
-
-    A store keeps the splits it was made with, and a checkpoint that was trained from one knows nothing of them.
-
-    Args:
-        trained: the configuration that the checkpoint holds.
-        config: the one in force.
-    """
-    match trained.get("dataset"):
-        case {"preprocessing": {"mode": "on_the_fly"}, "auto_split": None | [float(), float(), float()] as shares}:
-            return _split_advice(shares) if shares != config.plain()["dataset"]["auto_split"] else None
-    return None
-
-
-def _split_advice(shares: list[float] | None) -> str:
-    advice = f"--auto-split {','.join(map(str, shares))}" if shares else "--set dataset.auto_split=null"
-    return (
-        f"the checkpoint was trained with dataset.auto_split={json.dumps(shares)} and is not judged with it: "
-        f"where the data set is the same, this split may hold videos that were trained on; give {advice}"
     )
 
 

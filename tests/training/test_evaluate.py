@@ -21,9 +21,8 @@ from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training import evaluate
 from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
-from training.data.errors import DatasetError
 from training.data.manifest import Sample
-from training.evaluate import main, overrides_of, parser, samples_of, split_warning
+from training.evaluate import main, overrides_of, parser
 from training.evaluation.thumbnails import JPEG_MAGIC
 from training.plan import PlanError
 from training.prediction.model_facts import ModelFacts
@@ -439,48 +438,6 @@ def test_the_split_is_drawn_as_in_training_where_that_is_asked_for(
     assert "trained with dataset.auto_split=null" in capsys.readouterr().out
     assert main(["--checkpoint", str(checkpoint), "--manifest", str(data)]) == 0
     assert "auto_split" not in capsys.readouterr().out
-
-
-SHARES = (0.5, 0.25, 0.25)
-
-
-@pytest.mark.parametrize(
-    ("mode", "then", "now", "advice"),
-    [
-        ("on_the_fly", SHARES, None, "give --auto-split 0.5,0.25,0.25"),
-        ("on_the_fly", None, SHARES, "give --set dataset.auto_split=null"),
-        ("on_the_fly", SHARES, (0.5, 0.5, 0.0), "give --auto-split 0.5,0.25,0.25"),
-        ("on_the_fly", SHARES, SHARES, None),
-        ("on_the_fly", None, None, None),
-        ("preextracted", None, SHARES, None),
-    ],
-)
-def test_other_splits_than_those_of_training_are_told(
-    make_config: Callable[..., Config], mode: str, then: Any, now: Any, advice: str | None
-) -> None:
-    def splitting(shares: Any, *more: str) -> Config:
-        return make_config(f"dataset.auto_split={json.dumps(shares)}", *more)
-
-    trained = splitting(then, f"dataset.preprocessing.mode={mode}").plain()
-    said = split_warning(trained, splitting(now))
-    assert (said is None) if advice is None else (said is not None and said.endswith(advice))
-
-
-FOREIGN = {"preprocessing": {"mode": "on_the_fly"}, "auto_split": ["a", {}, 3]}
-
-
-@pytest.mark.parametrize(
-    "trained", [{}, {"dataset": 3}, {"dataset": {"preprocessing": [], "auto_split": None}}, {"dataset": FOREIGN}]
-)
-def test_a_checkpoint_that_says_nothing_of_its_splits_is_taken_as_it_is(config: Config, trained: Any) -> None:
-    assert split_warning(trained, config) is None
-
-
-def test_an_empty_split_is_refused() -> None:
-    samples = [Sample("a", 0, "train", "/a.mp4"), Sample("b", 1, "val", "/b.mp4")]
-    assert samples_of(samples, "val") == samples[1:]
-    with pytest.raises(DatasetError, match=r"split test has no video \(found: train 1, val 1, test 0\)"):
-        samples_of(samples, "test")
 
 
 @pytest.mark.parametrize(

@@ -110,29 +110,37 @@ def read_manifest(path: Path, shares: Shares | None = None) -> Iterator[Sample]:
         yield _sample(where, cells, place, others, shares)
 
 
-def check_samples(
-    samples: Sequence[Sample], splits: Iterable[Split] = ("train", "val"), *, pseudo_fakes: bool = False
-) -> None:
+def samples_of(samples: Sequence[Sample], split: str) -> list[Sample]:
+    """The samples of a split.
+
+    Raises:
+        DatasetError: split_empty: there is none.
+    """
+    chosen = [sample for sample in samples if sample.split == split]
+    if not chosen:
+        counts = Counter(sample.split for sample in samples)
+        found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
+        raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
+    return chosen
+
+
+def check_samples(samples: Sequence[Sample], *, pseudo_fakes: bool = False) -> None:
     """Refuse a data set on which a training run can only fail.
 
     Args:
         samples: all of them.
-        splits: those that must not be empty.
         pseudo_fakes: fakes are made of the real ones; any others must name a partner, see `partners_of`.
 
     Raises:
         DatasetError: split_empty, one_class, partner_unknown.
     """
-    counts = Counter(sample.split for sample in samples)
-    for split in splits:
-        if not counts[split]:
-            found = ", ".join(f"{name} {counts[name]}" for name in SPLITS)
-            raise DatasetError("split_empty", f"the split {split} has no video (found: {found})")
+    train = samples_of(samples, "train")
+    samples_of(samples, "val")  # refuses an empty one
     if pseudo_fakes:
         partners_of(samples)
     only = _only_label(samples, "train")
     if only and not pseudo_fakes:
-        raise DatasetError("one_class", f"all {counts['train']} training videos are {only}; training needs both labels")
+        raise DatasetError("one_class", f"all {len(train)} training videos are {only}; training needs both labels")
 
 
 def partners_of(samples: Sequence[Sample]) -> dict[str, Sample]:

@@ -10,7 +10,7 @@ import pytest
 
 from aura_model.config import Config
 from training.data.errors import DATASET_ERRORS, DatasetError
-from training.data.manifest import Sample, check_samples, is_uri, partners_of, read_samples, warnings
+from training.data.manifest import Sample, check_samples, is_uri, partners_of, read_samples, samples_of, warnings
 
 
 @pytest.fixture
@@ -382,6 +382,13 @@ def test_a_set_that_cannot_train_is_refused(
     with pytest.raises(DatasetError, match=said) as caught:
         check_samples([make_sample(*sample) for sample in samples])
     assert caught.value.code == code
+
+
+def test_an_empty_split_is_refused() -> None:
+    samples = [Sample("a", 0, "train", "/a.mp4"), Sample("b", 1, "val", "/b.mp4")]
+    assert samples_of(samples, "val") == samples[1:]
+    with pytest.raises(DatasetError, match=r"split test has no video \(found: train 1, val 1, test 0\)"):
+        samples_of(samples, "test")
 
 
 def test_a_sound_set_passes_also_with_one_class_in_validation(make_sample: Callable[..., Sample]) -> None:
