@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, Dataset, ExecutionResources
+from ray.data import Dataset
 
 from aura_model.config import Config
 from aura_model.logging import setup_logging
@@ -12,12 +12,8 @@ from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.extraction import clip_source
 from training.plan import ExtractorPlan
+from training.ray_data import MAX_BLOCKS, actor_pool
 from training.rows import Columns, RowSource, path_row, to_columns, to_rows
-
-MAX_BLOCKS = 4096
-"""One path row is one block up to this many; above it, blocks hold several rows each."""
-BLOCK_BYTES = 16 * 1024**2
-"""Clips are handed on in blocks of at most about this size."""
 
 
 class ClipExtractor:
@@ -58,23 +54,7 @@ def extracted(
         extractor,
         fn_constructor_kwargs=dict(settings),
         batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=plan.actors, initial_size=plan.actors),
+        compute=actor_pool(plan.actors),
         num_cpus=plan.cpus,
         memory=plan.memory,
     )
-
-
-def configure_ray_data(extractors: ExtractorPlan, block_bytes: int = BLOCK_BYTES) -> None:
-    """Set this process's Ray Data context.
-
-    Rows keep the order of their samples, so that a run can be repeated; Ray Data takes no more CPUs than planned.
-
-    Args:
-        extractors: the actor pool.
-        block_bytes: about how large a block may be.
-    """
-    context = DataContext.get_current()
-    context.enable_progress_bars = False
-    context.execution_options.preserve_order = True
-    context.execution_options.resource_limits = ExecutionResources(cpu=extractors.actors * extractors.cpus)
-    context.target_max_block_size = block_bytes

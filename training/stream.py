@@ -13,16 +13,17 @@ from typing import Any
 
 import numpy as np
 import ray.data
-from ray.data import DataIterator
+from ray.data import DataContext, DataIterator
 
 from aura_model.ahead import ahead
 from aura_model.config import Config
 from aura_model.seeds import derive_seed
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
-from training.dataset import MAX_BLOCKS, ClipExtractor, configure_ray_data, extracted
+from training.dataset import ClipExtractor, extracted
 from training.extraction import training_source
 from training.plan import ExtractorPlan
+from training.ray_data import MAX_BLOCKS, configure
 from training.rows import ClipShape, Columns, Row, RowSource, error_row, path_row, to_columns
 
 BALANCE = 0
@@ -152,7 +153,8 @@ def clip_stream(
         workers: how many shares.
         dealt: rows that each worker had of the epochs before, so that the sharing goes on as it would have.
     """
-    configure_ray_data(extractors, block_target(ClipShape.of(config)))
+    cpus, target = extractors.actors * extractors.cpus, block_target(ClipShape.of(config))
+    configure(DataContext.get_current(), cpus=cpus, block_bytes=target, preserve_order=True)
     spans = [*balances(dealt), *spans_of(course, workers, MAX_BLOCKS)]
     sources = ray.data.from_items(spans, override_num_blocks=len(spans))
     rows = extracted(sources, CourseExtractor, {"config": config.plain(), "course": course}, extractors)

@@ -1,19 +1,16 @@
 """Samples as path rows, and the actor that makes clip rows of them."""
 
 from collections.abc import Callable, Mapping
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from ray.data import DataContext
 
 from aura_model.config import Config
 from training import dataset
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
-from training.dataset import ClipExtractor, configure_ray_data
-from training.plan import ExtractorPlan
+from training.dataset import ClipExtractor
 from training.rows import EVALUATION, Row, path_row, to_rows
 
 
@@ -77,12 +74,3 @@ def test_an_extractor_of_evaluation_makes_no_pairs(
     batch = {name: np.array([value]) for name, value in source.items()}
     rows = [row for columns in ClipExtractor(config.plain())(batch) for row in to_rows(columns)]
     assert [(row["variant"], bool(row["has_places"]), row["label"]) for row in rows] == [("", False, 0)]
-
-
-def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus(monkeypatch: pytest.MonkeyPatch) -> None:
-    context = SimpleNamespace(execution_options=SimpleNamespace())
-    monkeypatch.setattr(DataContext, "get_current", lambda: context)
-    configure_ray_data(ExtractorPlan(actors=3, cpus=0.5, memory=1))
-    assert context.execution_options.preserve_order
-    assert context.execution_options.resource_limits.cpu == 1.5
-    assert not context.enable_progress_bars

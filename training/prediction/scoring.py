@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 import ray
 import torch
-from ray.data import ActorPoolStrategy, Dataset, ExecutionResources
+from ray.data import Dataset
 from ray.exceptions import RayError
 
 from aura_model.clips import Clip, Clips
@@ -24,12 +24,15 @@ from aura_model.predictor import load_scorer
 from aura_model.scores import ClipScore
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
-from training.dataset import BLOCK_BYTES, clip_dataset
+from training.dataset import clip_dataset
 from training.prediction.model_facts import ModelFacts
 from training.prediction.plan import ScorerPlan, ScoringPlan, plan_scoring
+from training.ray_data import actor_pool, configure
 from training.rows import Columns, Row, clip_from_row, rows_to_clips, to_rows
 
 THUMBNAIL_SIDE = 96
+BLOCK_BYTES = 16 * 1024**2
+"""Clips are handed to the scorers in blocks of at most about this size."""
 SCORING_FAILED = "scoring_failed"
 """`error` of a video with a clip that the model cannot score."""
 KEPT = (
@@ -201,7 +204,8 @@ def _rows(samples: Sequence[Sample], config: Config, plan: ScoringPlan) -> Itera
     if not samples:
         return
     data = _scored(clip_dataset(samples, config, plan.extractors), config, plan.scorers)
-    _set_up(data, plan)
+    cpus = plan.extractors.actors * plan.extractors.cpus + plan.scorers.actors * plan.scorers.cpus
+    configure(data.context, cpus=cpus, block_bytes=BLOCK_BYTES, preserve_order=True)
     try:
         yield from data.iter_rows()
     except RayError as error:
@@ -214,21 +218,11 @@ def _scored(clips: Dataset, config: Config, plan: ScorerPlan) -> Dataset:
         ClipScorer,
         fn_constructor_kwargs={"config": config.model_copy(update={"inference": inference}).plain()},
         batch_size=inference.batch_clips,
-        compute=ActorPoolStrategy(min_size=1, max_size=plan.actors, initial_size=plan.actors),
+        compute=actor_pool(plan.actors),
         num_cpus=plan.cpus,
         num_gpus=plan.gpus,
         memory=plan.memory,
     )
-
-
-def _set_up(data: Dataset, plan: ScoringPlan) -> None:
-    """Keep the order of the samples, and take what was planned of the cluster; other data sets are not touched."""
-    cpus = plan.extractors.actors * plan.extractors.cpus + plan.scorers.actors * plan.scorers.cpus
-    data.context.enable_progress_bars = False
-    data.context.print_on_execution_start = False
-    data.context.target_max_block_size = BLOCK_BYTES
-    data.context.execution_options.preserve_order = True
-    data.context.execution_options.resource_limits = ExecutionResources.for_limits(cpu=cpus)
 
 
 def _known(score: ClipScore) -> ClipScore:

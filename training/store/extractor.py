@@ -7,7 +7,6 @@ from math import ceil
 from typing import Any
 
 import ray.data
-from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
 from ray.exceptions import RayError
 
 from aura_model.config import Config
@@ -16,14 +15,16 @@ from aura_model.logging import setup_logging
 from aura_model.settings import parse_config
 from training.data.manifest import Sample
 from training.data.splits import Split
-from training.dataset import MAX_BLOCKS
 from training.extraction import MediaRows
 from training.plan import ExtractorPlan
+from training.ray_data import MAX_BLOCKS, actor_pool, configure
 from training.rows import Columns, RowSource, path_row, to_columns
 from training.store.files import StoreFiles
 from training.store.work import Group
 from training.store.writer import write_videos
 
+REPORT_BYTES = 1
+"""A block for each report, so that it is told at once."""
 MOST_CLIPS = 256
 """The most clips of one video that a configuration may ask for."""
 
@@ -95,11 +96,11 @@ def extract(config: Config, location: str, groups: Sequence[Group], plan: Extrac
         GroupExtractor,
         fn_constructor_kwargs={"config": config.plain(), "location": location},
         batch_size=1,
-        compute=ActorPoolStrategy(min_size=1, max_size=plan.actors, initial_size=plan.actors),
+        compute=actor_pool(plan.actors),
         num_cpus=plan.cpus,
         memory=plan.memory,
     )
-    _set_up(reports.context, plan)
+    configure(reports.context, cpus=plan.actors * plan.cpus, block_bytes=REPORT_BYTES, preserve_order=False)
     told = set[str]()  # a report comes again where an actor died and its group was done anew
     try:
         for report in reports.iter_rows():
@@ -108,10 +109,3 @@ def extract(config: Config, location: str, groups: Sequence[Group], plan: Extrac
                 yield report
     except RayError as error:
         raise ExtractionError("extraction_failed", str(error).strip().splitlines()[-1].strip()) from error
-
-
-def _set_up(context: DataContext, plan: ExtractorPlan) -> None:
-    context.enable_progress_bars = False
-    context.print_on_execution_start = False
-    context.target_max_block_size = 1  # a block for each report, so that it is told at once
-    context.execution_options.resource_limits = ExecutionResources.for_limits(cpu=plan.actors * plan.cpus)
