@@ -13,7 +13,7 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import get_logger, log_inference_event
 from deployments.access import Access
-from deployments.admission import Admission, Place
+from deployments.admission import Admission, Slot
 from deployments.health import Monitor
 from deployments.messages import Backend, Scored, Trace
 from deployments.metrics import IngressMetrics
@@ -77,16 +77,16 @@ class Predictor:
         self._monitor.require_ready()
         seconds = self._config.serving.deadline_seconds
         try:
-            async with self._admission.place() as place, asyncio.timeout(seconds):
+            async with self._admission.slot() as slot, asyncio.timeout(seconds):
                 with self._metrics.working():
-                    return await self._analyse(request, event, place)
+                    return await self._analyse(request, event, slot)
         except TimeoutError:
             raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
 
-    async def _analyse(self, request: Request, event: "Event", place: Place) -> Analysis:
+    async def _analyse(self, request: Request, event: "Event", slot: Slot) -> Analysis:
         async with receive_media(request, self._config, open_to_others=self._open_to_others) as media:
             fetched = event.seconds()
-            await place.arrived()
+            await slot.arrived()
             event.filename, event.size = media.name, media.size
             if media.name is None:  # from a URL
                 self._metrics.fetched(media.size)

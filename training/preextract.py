@@ -27,7 +27,7 @@ from training.data.manifest import Sample, read_samples
 from training.loose import loose
 from training.store.check import same_media, skip_summary, too_many_skipped, write_skipped
 from training.store.files import StoreFiles
-from training.store.index import StoredVideo, read_places
+from training.store.index import StoredVideo, read_locations
 from training.store.settings import store_settings
 from training.store.work import Work, plan_work
 
@@ -72,15 +72,15 @@ def _preextract(arguments: argparse.Namespace, console: Console) -> int:
     refuse_leaks(samples)
     files = StoreFiles(config.dataset.preprocessing.store)
     settings = store_settings(config)
-    places = read_places(files, config, settings)
-    work = plan_work(samples, places, config.dataset.preprocessing.videos_per_file)
+    locations = read_locations(files, config, settings)
+    work = plan_work(samples, locations, config.dataset.preprocessing.videos_per_file)
     _announce(work, files, console)
     if work.groups:
         setup_logging(config.logging)
-        write_skipped(files, [place.video for place in places])  # a store that cannot be written is told before
+        write_skipped(files, [one.video for one in locations])  # a store that cannot be written is told before
         if not _extract(config, files, work, arguments.num_workers, console):
             return EXIT_FAILED
-    stored = [place.video for place in read_places(files, config, settings)]
+    stored = [location.video for location in read_locations(files, config, settings)]
     return _conclude(files, samples, stored, config.dataset.max_skipped, console)
 
 

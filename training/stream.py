@@ -39,8 +39,8 @@ SPANS_PER_WORKER = 16
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where a video stands in a run."""
+class Visit:
+    """A video's turn in a run."""
 
     turn: int
     """The epoch of training that it belongs to, from 1."""
@@ -49,7 +49,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Course:
-    """The order of a run from the epoch `first` to the epoch `last`, both included; a sequence of places."""
+    """The order of a run from the epoch `first` to the epoch `last`, both included; a sequence of visits."""
 
     train: tuple[Sample, ...]
     val: tuple[Sample, ...]
@@ -60,15 +60,15 @@ class Course:
     def __len__(self) -> int:
         return (self.last - self.first + 1) * (len(self.train) + len(self.val))
 
-    def at(self, index: int) -> Place:
-        """The place at `index`, from 0."""
+    def at(self, index: int) -> Visit:
+        """The visit at `index`, from 0."""
         turns, slot = divmod(index, len(self.train) + len(self.val))
         epoch = self.first + turns
         if slot < len(self.train):
             sample = self.train[epoch_order(len(self.train), self.seed, epoch)[slot]]
-            return Place(epoch, path_row(sample, slot, epoch))
+            return Visit(epoch, path_row(sample, slot, epoch))
         slot -= len(self.train)
-        return Place(epoch, path_row(self.val[slot], slot))
+        return Visit(epoch, path_row(self.val[slot], slot))
 
 
 @lru_cache(maxsize=2)
@@ -82,7 +82,7 @@ class CourseExtractor(ClipExtractor):
     """An actor of the extraction pool of a run: spans of a course to clip rows with a further column `turn`."""
 
     def __init__(self, config: Mapping[str, Any], course: Course) -> None:
-        """Extract the places of `course`; else as in `ClipExtractor`."""
+        """Extract the visits of `course`; else as in `ClipExtractor`."""
         super().__init__(config)
         self._course = course
         shape = ClipShape.of(parse_config(config))
@@ -107,8 +107,8 @@ class CourseExtractor(ClipExtractor):
                 yield to_columns(*rows)
 
     def _rows_at(self, index: int) -> list[Row]:
-        place = self._course.at(index)
-        return [row | {"turn": place.turn} for row in self.rows(place.path_row)]
+        visit = self._course.at(index)
+        return [row | {"turn": visit.turn} for row in self.rows(visit.path_row)]
 
 
 def clips_per_block(shape: ClipShape) -> int:
@@ -162,7 +162,7 @@ def clip_stream(
 
 
 def balances(dealt: Sequence[int]) -> list[dict[str, int]]:
-    """Spans without a place that bring Ray's sharing to where it stood after `dealt` rows.
+    """Spans without a visit that bring Ray's sharing to where it stood after `dealt` rows.
 
     Ray gives each block to the worker with the fewest rows so far, the first of equal ones: with one block for each, of
     one row more than it is ahead, the workers are as far apart as they were.
@@ -172,7 +172,7 @@ def balances(dealt: Sequence[int]) -> list[dict[str, int]]:
 
 
 def spans_of(course: Course, workers: int, most: int) -> list[dict[str, int]]:
-    """`begin` and `end` of spans of a few places each; of more where the whole run would have more than `most` spans.
+    """`begin` and `end` of spans of a few visits each; of more where the whole run would have more than `most` spans.
 
     Each is of one pass, and they are alike wherever the course begins, so that a resumed run has the very same.
     """

@@ -1,4 +1,4 @@
-"""Places for predictions, and what becomes of slow senders."""
+"""Slots for predictions, and what becomes of slow senders."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -9,7 +9,7 @@ import pytest
 
 from deployments import admission as module
 from deployments import uploads
-from deployments.admission import SLOW_PER_PLACE, Admission, Place
+from deployments.admission import SLOW_PER_SLOT, Admission, Slot
 from deployments.problems import ServiceError
 from tests.deployments.conftest import FakeBackend, client_of, make_config
 
@@ -32,46 +32,46 @@ async def turn() -> None:
 
 async def refuses(admission: Admission) -> bool:
     try:
-        async with admission.place():
+        async with admission.slot():
             return False
     except ServiceError as error:
         return error.code == "busy"
 
 
-@pytest.mark.parametrize("places", [1, 3])
-async def test_so_many_and_no_more(places: int) -> None:
-    admission = Admission(places)
+@pytest.mark.parametrize("slots", [1, 3])
+async def test_so_many_and_no_more(slots: int) -> None:
+    admission = Admission(slots)
     async with AsyncExitStack() as stack:
-        for _ in range(places):
-            place = await stack.enter_async_context(admission.place())
-            await place.arrived()
+        for _ in range(slots):
+            slot = await stack.enter_async_context(admission.slot())
+            await slot.arrived()
         assert await refuses(admission)
     assert not await refuses(admission)
 
 
-async def test_a_failure_frees_the_place() -> None:
+async def test_a_failure_frees_the_slot() -> None:
     admission = Admission(1)
     with pytest.raises(ZeroDivisionError):
-        async with admission.place():
+        async with admission.slot():
             raise ZeroDivisionError
     assert not await refuses(admission)
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_one_that_has_arrived_keeps_its_place() -> None:
+async def test_one_that_has_arrived_keeps_its_slot() -> None:
     admission = Admission(1)
-    async with admission.place() as place:
-        await place.arrived()
+    async with admission.slot() as slot:
+        await slot.arrived()
         await turn()
         assert await refuses(admission)
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_a_slow_one_lends_its_place_and_waits_for_its_turn() -> None:
+async def test_a_slow_one_lends_its_slot_and_waits_for_its_turn() -> None:
     admission = Admission(1)
-    async with admission.place() as slow:
+    async with admission.slot() as slow:
         await turn()
-        async with admission.place() as fast:
+        async with admission.slot() as fast:
             await fast.arrived()
             waiting = asyncio.create_task(slow.arrived())
             await turn()
@@ -86,14 +86,14 @@ async def test_a_slow_one_lends_its_place_and_waits_for_its_turn() -> None:
 @pytest.mark.usefixtures("at_once")
 async def test_a_slow_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
     admission = Admission(1)
-    async with admission.place() as fast:
+    async with admission.slot() as fast:
 
         async def slow() -> None:
-            async with admission.place() as place:
+            async with admission.slot() as slot:
                 await turn()
-                await place.arrived()
+                await slot.arrived()
 
-        await turn()  # the first has lent its place
+        await turn()  # the first has lent its slot
         task = asyncio.create_task(slow())
         await turn()
         await fast.arrived()
@@ -105,17 +105,17 @@ async def test_a_slow_one_that_gives_up_waiting_leaves_nothing_behind() -> None:
 
 
 @pytest.mark.usefixtures("at_once")
-async def test_too_many_slow_ones_keep_their_places() -> None:
+async def test_too_many_slow_ones_keep_their_slots() -> None:
     admission = Admission(1)
     async with AsyncExitStack() as stack:
-        slow: list[Place] = []
-        for _ in range(SLOW_PER_PLACE + 1):
-            slow.append(await stack.enter_async_context(admission.place()))
+        slow: list[Slot] = []
+        for _ in range(SLOW_PER_SLOT + 1):
+            slow.append(await stack.enter_async_context(admission.slot()))
             await turn()
         assert await refuses(admission)
     async with AsyncExitStack() as stack:  # and all that they had is given back
-        for _ in range(SLOW_PER_PLACE + 1):
-            await stack.enter_async_context(admission.place())
+        for _ in range(SLOW_PER_SLOT + 1):
+            await stack.enter_async_context(admission.slot())
             await turn()
         assert await refuses(admission)
 
@@ -123,8 +123,8 @@ async def test_too_many_slow_ones_keep_their_places() -> None:
 @pytest.mark.usefixtures("at_once")
 async def test_slow_ones_count_as_slow_until_they_have_arrived() -> None:
     admission = Admission(1)
-    for _ in range(SLOW_PER_PLACE + 1):
-        async with admission.place() as slow:
+    for _ in range(SLOW_PER_SLOT + 1):
+        async with admission.slot() as slow:
             await turn()
             assert not await refuses(admission)
             await slow.arrived()

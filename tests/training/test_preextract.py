@@ -26,7 +26,7 @@ from training.preextract import main, overrides_of, parser
 from training.rows import ClipShape, Row, error_row, rows_of, to_rows
 from training.store.extractor import ExtractionError, GroupExtractor, Report
 from training.store.files import StoreFiles
-from training.store.index import read_places
+from training.store.index import read_locations
 from training.store.settings import store_settings
 from training.store.work import Group, plan_work
 
@@ -97,8 +97,8 @@ def fill(tmp_path: Path, manifest: Path, make_clip: Callable[..., Clip], make_cl
     def write(broken: Sequence[str] = (), same: Sequence[str] = (), groups: slice = slice(None)) -> None:
         config = load_config(env={}, overrides=[*TINY, f"dataset.manifest={json.dumps(str(manifest))}"])
         files = StoreFiles(str(tmp_path / "store"))
-        places = read_places(files, config, store_settings(config))
-        work = plan_work(read_samples(config.dataset), places, 2)
+        locations = read_locations(files, config, store_settings(config))
+        work = plan_work(read_samples(config.dataset), locations, 2)
         texts = np.array([json.dumps([asdict(one) for one in group]) for group in work.groups[groups]])
         clips = make_clips(make_clip())
         actor = GroupExtractor(config.plain(), files.location, lambda config: FakeRows(clips, config, broken, same))

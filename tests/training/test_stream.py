@@ -20,7 +20,7 @@ from training.stream import (
     LEAST_CLIPS,
     Course,
     CourseExtractor,
-    Place,
+    Visit,
     balances,
     block_target,
     clips_per_block,
@@ -41,23 +41,23 @@ def make_course(make_sample: Callable[..., Sample]) -> Callable[..., Course]:
     return lambda first=1, last=4, seed=0: Course(train, val, seed, first, last)
 
 
-def places(course: Course) -> list[Place]:
+def visits(course: Course) -> list[Visit]:
     return [course.at(index) for index in range(len(course))]
 
 
-def column(taken: list[Place], name: str) -> list[Any]:
-    return [place.path_row[name] for place in taken]
+def column(taken: list[Visit], name: str) -> list[Any]:
+    return [visit.path_row[name] for visit in taken]
 
 
 def test_every_epoch_is_each_training_video_once_and_then_each_validation_video_in_order(
     make_course: Callable[..., Course],
 ) -> None:
-    taken = places(make_course(first=2, last=4))
+    taken = visits(make_course(first=2, last=4))
     assert len(taken) == 3 * PASS
     for epoch in (2, 3, 4):
         turn, taken = taken[:PASS], taken[PASS:]
         train, val = turn[:TRAIN], turn[TRAIN:]
-        assert {place.turn for place in turn} == {epoch}
+        assert {visit.turn for visit in turn} == {epoch}
         assert sorted(column(train, "video_id")) == [f"t{number}" for number in range(TRAIN)]
         assert column(val, "video_id") == [f"v{number}" for number in range(VAL)]
         assert set(column(train, "epoch")) == {epoch}
@@ -69,29 +69,29 @@ def test_every_epoch_is_each_training_video_once_and_then_each_validation_video_
 def test_a_place_holds_the_facts_of_its_sample(make_course: Callable[..., Course]) -> None:
     course = make_course()
     samples = {sample.video_id: sample for sample in (*course.train, *course.val)}
-    for place in places(course):
-        sample = samples[place.path_row["video_id"]]
-        assert (place.path_row["path"], place.path_row["label"]) == (sample.path, sample.label)
+    for visit in visits(course):
+        sample = samples[visit.path_row["video_id"]]
+        assert (visit.path_row["path"], visit.path_row["label"]) == (sample.path, sample.label)
 
 
 @pytest.mark.parametrize("first", [1, 2, 4])
 def test_a_run_that_begins_later_is_the_tail_of_the_whole_run(make_course: Callable[..., Course], first: int) -> None:
-    assert places(make_course(first=first)) == places(make_course())[(first - 1) * PASS :]
+    assert visits(make_course(first=first)) == visits(make_course())[(first - 1) * PASS :]
 
 
 def test_the_order_follows_from_seed_and_epoch_alone(make_course: Callable[..., Course]) -> None:
     orders = [tuple(epoch_order(24, seed, epoch)) for seed in (0, 1) for epoch in (1, 2)]
     assert len({*orders, tuple(range(24))}) == 5
-    before = places(make_course())
+    before = visits(make_course())
     random.seed(5)
     np.random.seed(5)  # must not matter
     epoch_order.cache_clear()
-    assert places(pickle.loads(pickle.dumps(make_course()))) == before  # as Ray sends it
-    assert places(make_course(seed=1)) != before
+    assert visits(pickle.loads(pickle.dumps(make_course()))) == before  # as Ray sends it
+    assert visits(make_course(seed=1)) != before
 
 
 def test_a_longer_run_begins_alike(make_course: Callable[..., Course]) -> None:
-    assert places(make_course(last=9))[: 4 * PASS] == places(make_course(last=4))
+    assert visits(make_course(last=9))[: 4 * PASS] == visits(make_course(last=4))
 
 
 def bounds(spans: list[dict[str, int]]) -> list[tuple[int, int]]:
@@ -107,7 +107,7 @@ def many(videos: int, **facts: int) -> Course:
 
 
 def test_each_span_is_of_one_pass(make_course: Callable[..., Course]) -> None:
-    assert bounds(spans_of(make_course(last=1), 1, 4096)) == [(place, place + 1) for place in range(PASS)]
+    assert bounds(spans_of(make_course(last=1), 1, 4096)) == [(slot, slot + 1) for slot in range(PASS)]
     assert bounds(spans_of(make_course(last=2), 1, 1)) == [(0, 7), (7, 10), (10, 17), (17, 20)]
 
 
@@ -121,7 +121,7 @@ def test_spans_are_short_enough_to_be_shared_out_and_no_longer_than_worth_while(
 @pytest.mark.parametrize(("workers", "most"), [(1, 4096), (4, 4096), (1, 10), (1, 1)])
 @pytest.mark.parametrize("first", [2, 4])
 def test_a_run_that_begins_later_has_the_spans_of_the_whole_run(first: int, workers: int, most: int) -> None:
-    """Blocks of other places would be shared out otherwise, and the resumed run would not be the same."""
+    """Blocks of other visits would be shared out otherwise, and the resumed run would not be the same."""
     done = (first - 1) * 100
     later = bounds(spans_of(many(100, first=first, last=5), workers, most))
     whole = bounds(spans_of(many(100, first=1, last=5), workers, most))
@@ -179,8 +179,8 @@ def test_the_pool_gives_each_clip_of_each_place_with_its_turn(
         for row in rows
     ]
     assert found == [
-        (place.turn, place.path_row["slot"], place.path_row["video_id"], clip)
-        for place in places(course)
+        (visit.turn, visit.path_row["slot"], visit.path_row["video_id"], clip)
+        for visit in visits(course)
         for clip in range(2)
     ]
 

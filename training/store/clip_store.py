@@ -13,7 +13,7 @@ from training.data.manifest import Sample
 from training.rows import EVALUATION, ClipShape, Row
 from training.store.coding import StoredRow, decode_row, stored_schema
 from training.store.files import StoreError, StoreFiles
-from training.store.index import Place, read_places
+from training.store.index import StoredLocation, read_locations
 from training.store.settings import clip_settings
 
 MAX_VIDEO_BYTES = 2 * 1024**3
@@ -35,15 +35,15 @@ class ClipStore:
         self._config = config
         self._shape = ClipShape.of(config)
         self._files = StoreFiles(location)
-        places = read_places(self._files, config, clip_settings(config))
-        self._places = {place.video.video_id: place for place in places}
-        if not self._places:
+        locations = read_locations(self._files, config, clip_settings(config))
+        self._locations = {one.video.video_id: one for one in locations}
+        if not self._locations:
             raise StoreError("store_missing", f"{location} holds no clips; run training/preextract.py first")
         self._columns = [name for name in stored_schema(self._shape).names if name not in _UNUSED]
 
     def samples(self) -> list[Sample]:
         """The videos of the store, the unusable ones too, by split and video_id."""
-        return [place.video.sample for place in self._places.values()]
+        return [one.video.sample for one in self._locations.values()]
 
     def rows(self, path_row: Mapping[str, Any]) -> list[Row]:
         """The rows of one video (see `training.rows.Row`); an unusable one gives the error row that was stored.
@@ -55,21 +55,21 @@ class ClipStore:
         Raises:
             StoreError: store_damaged, video_unknown.
         """
-        place = self._place(str(path_row["video_id"]))
-        with self._files.reading(place.file) as source:
-            return [decode_row(row, path_row, self._shape) for row in self._read(source, place, path_row)]
+        location = self._location(str(path_row["video_id"]))
+        with self._files.reading(location.file) as source:
+            return [decode_row(row, path_row, self._shape) for row in self._read(source, location, path_row)]
 
-    def _place(self, video_id: str) -> Place:
-        if video_id not in self._places:
+    def _location(self, video_id: str) -> StoredLocation:
+        if video_id not in self._locations:
             raise StoreError("video_unknown", f"the store {self._files.location} does not hold the video {video_id!r}")
-        return self._places[video_id]
+        return self._locations[video_id]
 
-    def _read(self, source: pa.NativeFile, place: Place, path_row: Mapping[str, Any]) -> list[StoredRow]:
-        table = self._table(source, place.row_group)
+    def _read(self, source: pa.NativeFile, location: StoredLocation, path_row: Mapping[str, Any]) -> list[StoredRow]:
+        table = self._table(source, location.row_group)
         chosen = self._drawn(table, path_row)
         rows: list[StoredRow] = table.take(pa.array(chosen, pa.int64())).to_pylist()
-        if not rows or any(row["video_id"] != place.video.video_id for row in rows):
-            raise ValueError(f"the rows are not those of the video {place.video.video_id!r}")
+        if not rows or any(row["video_id"] != location.video.video_id for row in rows):
+            raise ValueError(f"the rows are not those of the video {location.video.video_id!r}")
         return rows
 
     def _table(self, source: pa.NativeFile, row_group: int) -> pa.Table:

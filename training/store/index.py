@@ -60,7 +60,7 @@ class FileIndex(BaseModel):
 
 
 @dataclass(frozen=True)
-class Place:
+class StoredLocation:
     """Where a video of the store is."""
 
     file: str
@@ -68,7 +68,7 @@ class Place:
     video: StoredVideo
 
 
-def read_places(files: StoreFiles, config: Config, settings: Settings) -> list[Place]:
+def read_locations(files: StoreFiles, config: Config, settings: Settings) -> list[StoredLocation]:
     """Every video of the store by split and video_id, whatever files they are in; none where there is no store.
 
     Args:
@@ -83,18 +83,18 @@ def read_places(files: StoreFiles, config: Config, settings: Settings) -> list[P
     names, schema = files.names(ENDING), stored_schema(ClipShape.of(config))
     with ThreadPoolExecutor(READERS) as pool:
         found = list(pool.map(lambda name: _read_file(files, name, schema, settings), names))
-    places = [place for of_file in found for place in of_file]
-    _refuse_duplicates(places, files.location)
-    return sorted(places, key=lambda place: (SPLITS.index(place.video.split), place.video.video_id))
+    locations = [location for of_file in found for location in of_file]
+    _refuse_duplicates(locations, files.location)
+    return sorted(locations, key=lambda location: (SPLITS.index(location.video.split), location.video.video_id))
 
 
-def _read_file(files: StoreFiles, name: str, schema: pa.Schema, settings: Settings) -> list[Place]:
+def _read_file(files: StoreFiles, name: str, schema: pa.Schema, settings: Settings) -> list[StoredLocation]:
     with files.reading(name) as source, pq.ParquetFile(source) as file:
         index = _index(file)
         refuse_other_settings(index.settings, settings, files.location)
         if not file.schema_arrow.equals(schema) or file.num_row_groups != len(index.videos):
             raise ValueError("its columns or its number of videos are not as they should be")
-    return [Place(name, number, video) for number, video in enumerate(index.videos)]
+    return [StoredLocation(name, number, video) for number, video in enumerate(index.videos)]
 
 
 def _index(file: pq.ParquetFile) -> FileIndex:
@@ -104,8 +104,9 @@ def _index(file: pq.ParquetFile) -> FileIndex:
         raise ValueError("it does not say what it holds, as a file of a store does") from None
 
 
-def _refuse_duplicates(places: Sequence[Place], location: str) -> None:
-    twice = [video_id for video_id, count in Counter(place.video.video_id for place in places).items() if count > 1]
+def _refuse_duplicates(locations: Sequence[StoredLocation], store: str) -> None:
+    counts = Counter(location.video.video_id for location in locations)
+    twice = [video_id for video_id, count in counts.items() if count > 1]
     if twice:
-        holders = " and ".join(place.file for place in places if place.video.video_id == twice[0])
-        raise StoreError("store_mixed", f"{location} holds the video {twice[0]!r} twice, in {holders}; delete one")
+        holders = " and ".join(location.file for location in locations if location.video.video_id == twice[0])
+        raise StoreError("store_mixed", f"{store} holds the video {twice[0]!r} twice, in {holders}; delete one")

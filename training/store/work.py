@@ -7,7 +7,7 @@ from training.data.errors import DatasetError
 from training.data.manifest import Sample
 from training.data.splits import SPLITS
 from training.store.files import StoreError
-from training.store.index import Place
+from training.store.index import StoredLocation
 
 Group = tuple[Sample, ...]
 """Videos of one split, in one file."""
@@ -29,7 +29,7 @@ class Work:
         return sum(map(len, self.groups))
 
 
-def plan_work(samples: Sequence[Sample], places: Iterable[Place], videos_per_file: int) -> Work:
+def plan_work(samples: Sequence[Sample], locations: Iterable[StoredLocation], videos_per_file: int) -> Work:
     """Which groups are left; the groups of a data set do not depend on what is done, so that a file keeps its name.
 
     Raises:
@@ -39,7 +39,7 @@ def plan_work(samples: Sequence[Sample], places: Iterable[Place], videos_per_fil
     if not samples:
         raise DatasetError("dataset_missing", "the data set holds no video")
     _refuse_unstorable(samples)
-    stored = {place.video.video_id: place for place in places}
+    stored = {location.video.video_id: location for location in locations}
     _refuse_others(samples, stored)
     left = (
         tuple(sample for sample in group if sample.video_id not in stored)
@@ -56,16 +56,16 @@ def _groups(samples: Sequence[Sample], size: int) -> Iterator[Group]:
             yield tuple(of_split[start : start + size])
 
 
-def _refuse_others(samples: Sequence[Sample], stored: Mapping[str, Place]) -> None:
+def _refuse_others(samples: Sequence[Sample], stored: Mapping[str, StoredLocation]) -> None:
     for sample in samples:
-        place = stored.get(sample.video_id)
-        named = _difference(sample, place.video.sample) if place else None
-        if place and named:
-            there, here = getattr(place.video.sample, named), getattr(sample, named)
+        location = stored.get(sample.video_id)
+        named = _difference(sample, location.video.sample) if location else None
+        if location and named:
+            there, here = getattr(location.video.sample, named), getattr(sample, named)
             raise StoreError(
                 "store_mixed",
                 f"the video {sample.video_id!r} has the {named} {there!r} in the store and {here!r} in the data set; "
-                f"use another store, or delete {place.file} there",
+                f"use another store, or delete {location.file} there",
             )
 
 

@@ -8,7 +8,7 @@ import pytest
 from training.data.errors import DatasetError
 from training.data.manifest import Sample
 from training.store.files import StoreError
-from training.store.index import Place, StoredVideo
+from training.store.index import StoredLocation, StoredVideo
 from training.store.work import Work, plan_work
 
 
@@ -16,7 +16,7 @@ def sample(number: int, split: Any = "train", **fields: Any) -> Sample:
     return replace(Sample(f"v{number}", number % 2, split, f"/{number}.mp4", {"identity": f"p{number}"}), **fields)
 
 
-def stored(one: Sample) -> Place:
+def stored(one: Sample) -> StoredLocation:
     video = StoredVideo(
         video_id=one.video_id,
         label=1 if one.label else 0,
@@ -28,7 +28,7 @@ def stored(one: Sample) -> Place:
         detail="",
         sha256="",
     )
-    return Place("file.parquet", 0, video)
+    return StoredLocation("file.parquet", 0, video)
 
 
 def ids(work: Work) -> list[list[str]]:
