@@ -169,13 +169,13 @@ def _refuse(detail: str) -> Loaded:
 
 
 def score_jobs(batch: Sequence[Job]) -> list[Sequence[ClipScore] | Exception]:
-    """As `score_each`, for each model by itself; each line of the log says for which requests."""
+    """As `score_files`, for each model by itself; each line of the log says for which requests."""
     with get_logger(__name__).contextualize(request_ids=[job.trace.request_id for job in batch]):
         runs = groupby(batch, key=lambda job: job.model)
-        return [result for model, jobs in runs for result in score_each(model, [job.clips for job in jobs])]
+        return [result for model, jobs in runs for result in score_files(model, [job.clips for job in jobs])]
 
 
-def score_each(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore] | Exception]:
+def score_files(model: Loaded, batch: Sequence[Clips]) -> list[Sequence[ClipScore] | Exception]:
     """Score the clips of several files in one go; where that fails, file by file, so that a bad one fails alone.
 
     Returns:

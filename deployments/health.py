@@ -70,7 +70,7 @@ class Answer:
     at: float
 
 
-class Monitor:
+class HealthMonitor:
     """Asks the backend once a second and answers from memory."""
 
     def __init__(

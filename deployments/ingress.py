@@ -24,11 +24,11 @@ from deployments.binding import listens_on_loopback
 from deployments.build_info import build_info
 from deployments.docs_page import add_docs
 from deployments.forms import FIELD
-from deployments.health import Health, Live, Monitor, NotReady, Ready
+from deployments.health import Health, HealthMonitor, Live, NotReady, Ready
 from deployments.messages import Backend
 from deployments.metrics import IngressMetrics
 from deployments.open_inference import add_open_inference
-from deployments.predictor import Predictor
+from deployments.predict_handler import PredictHandler
 from deployments.problems import ServiceError, code_of_status, document, problem_response
 from deployments.proxy import HEADER as REQUEST_ID
 from deployments.request_ids import TRACE_PARENT, RequestIds, trace_of
@@ -104,8 +104,8 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
     """
     access = Access(config.serving, open_to_others)
     metrics = IngressMetrics()
-    monitor = Monitor(backend, config.inference.checkpoint_file, tell=metrics.ready)
-    predictor = Predictor(config, backend, monitor, access, metrics, open_to_others=open_to_others)
+    monitor = HealthMonitor(backend, config.inference.checkpoint_file, tell=metrics.ready)
+    handler = PredictHandler(config, backend, monitor, access, metrics, open_to_others=open_to_others)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -128,7 +128,7 @@ def build_api(config: Config, backend: Backend, *, open_to_others: bool) -> Fast
         api.add_exception_handler(error, _reply)
     _add_health(api, monitor)
     add_open_inference(api, monitor)
-    _add_predict(api, predictor, access)
+    _add_predict(api, handler, access)
     if config.serving.docs:
         add_docs(api)
     _announce(config, access)
@@ -159,7 +159,7 @@ def _add_middleware(api: FastAPI, origins: tuple[str, ...]) -> None:
     api.add_middleware(SecurityHeaders)
 
 
-def _add_predict(api: FastAPI, predictor: Predictor, access: Access) -> None:
+def _add_predict(api: FastAPI, handler: PredictHandler, access: Access) -> None:
     @api.post(
         "/predict",
         response_model=Analysis,
@@ -169,10 +169,10 @@ def _add_predict(api: FastAPI, predictor: Predictor, access: Access) -> None:
     )
     async def predict(request: Request) -> Analysis:
         """Analyse a video or a still picture: by URL (JSON) or by upload (multipart form, field `file`)."""
-        return await predictor.predict(request)
+        return await handler.predict(request)
 
 
-def _add_health(api: FastAPI, monitor: Monitor) -> None:
+def _add_health(api: FastAPI, monitor: HealthMonitor) -> None:
     @api.head("/health/live", include_in_schema=False)
     @api.get("/health/live")
     async def live() -> Live:

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel, Field
 
-from deployments.health import Monitor
+from deployments.health import HealthMonitor
 
 NAME = "aura"
 
@@ -59,13 +59,13 @@ class ModelMetadata(BaseModel):
     outputs: list[Tensor] = Field(default=OUTPUTS, description="The main fields of its answer.")
 
 
-def add_open_inference(api: FastAPI, monitor: Monitor) -> None:
+def add_open_inference(api: FastAPI, monitor: HealthMonitor) -> None:
     """Add the routes; they answer from the monitor's memory, as `/health/ready` does."""
     _add_health(api, monitor)
     _add_model(api, monitor)
 
 
-def _add_health(api: FastAPI, monitor: Monitor) -> None:
+def _add_health(api: FastAPI, monitor: HealthMonitor) -> None:
     @api.head("/v2/health/live", include_in_schema=False)
     @api.get("/v2/health/live")
     async def server_live() -> ServerLive:
@@ -79,7 +79,7 @@ def _add_health(api: FastAPI, monitor: Monitor) -> None:
         return _answer(ServerReady(ready=monitor.is_ready()))
 
 
-def _add_model(api: FastAPI, monitor: Monitor) -> None:
+def _add_model(api: FastAPI, monitor: HealthMonitor) -> None:
     @api.head(f"/v2/models/{NAME}", include_in_schema=False)
     @api.get(f"/v2/models/{NAME}")
     async def model_metadata() -> ModelMetadata:

@@ -34,7 +34,7 @@ from training.sweep import Sweep
 from training.tally import Tally, check_skipped, joined, training_metrics
 from training.targets import Targets
 from training.team import Team, step_weights
-from training.validation import ScoredClip, auc_of, validation_metrics
+from training.validation import ValidationScore, auc_of, validation_metrics
 from training.watch.board import Board
 
 SCORE = "score"
@@ -152,11 +152,11 @@ class Worker:
     def _validate(self, epoch: int, parts: Parts) -> dict[str, Any]:
         for model in dict.fromkeys((self._learner.model, self._learner.evaluated)):  # one order for all workers
             self._team.share_buffers(model)
-        scored, sweep = list[ScoredClip](), self._sweep("val", epoch, parts)
+        scored, sweep = list[ValidationScore](), self._sweep("val", epoch, parts)
         for part in sweep:
             if part.batch is not None:
                 logits = self._learner.logits(part.batch)
-                scored += [ScoredClip.of(row, logit) for row, logit in zip(part.rows, logits, strict=True)]
+                scored += [ValidationScore.of(row, logit) for row, logit in zip(part.rows, logits, strict=True)]
             sweep.tell(self._learner.steps)
         skipped = self._joined(sweep).skipped
         self._check_skipped("val", skipped)

@@ -50,7 +50,7 @@ class Draw:
     """See `RenderSettings`."""
 
 
-Partners = Callable[[str], Row]
+PartnerLookup = Callable[[str], Row]
 """The video_id of a fake to the path row of the genuine video that it is rendered beside."""
 
 
@@ -61,7 +61,7 @@ class PairSource:
     partner, or its face in the partner's clip.
     """
 
-    def __init__(self, config: Config, loose_rows: RowSource, partners: Partners | None = None) -> None:
+    def __init__(self, config: Config, loose_rows: RowSource, partners: PartnerLookup | None = None) -> None:
         """Take loose crops from `loose_rows`, which must cut them out as `loose(config)` says."""
         self._config, self.loose_rows, self._partners = config, loose_rows, partners
         self._shape = ClipShape.of(config)

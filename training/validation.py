@@ -13,7 +13,7 @@ from training.tally import REMEDY, TrainingError
 
 
 @dataclass(frozen=True)
-class ScoredClip:
+class ValidationScore:
     """One validation clip with its score."""
 
     video_id: str
@@ -24,13 +24,13 @@ class ScoredClip:
     """Log-odds of fake."""
 
     @classmethod
-    def of(cls, row: Row, logit: float) -> "ScoredClip":
+    def of(cls, row: Row, logit: float) -> "ValidationScore":
         """The clip of `row` with its score."""
         track_id = int(row["track_id"])
         return cls(f"{row['video_id']}{row['variant']}", track_id if track_id >= 0 else None, int(row["label"]), logit)
 
 
-def validation_metrics(scored: Sequence[ScoredClip]) -> dict[str, Any]:
+def validation_metrics(scored: Sequence[ValidationScore]) -> dict[str, Any]:
     """`val`: every figure over videos, `val_auc`: the AUC among them, `clip`: every figure over clips.
 
     Raises:
@@ -48,9 +48,9 @@ def auc_of(metrics: Mapping[str, Any]) -> float:
     return math.nan if metrics["val_auc"] is None else float(metrics["val_auc"])
 
 
-def video_scores(scored: Sequence[ScoredClip]) -> tuple[list[int], list[float]]:
+def video_scores(scored: Sequence[ValidationScore]) -> tuple[list[int], list[float]]:
     """Labels and fake probabilities by video, in order of video_id, joined over clips as `analyse` does it."""
-    videos: dict[str, list[ScoredClip]] = defaultdict(list)
+    videos: dict[str, list[ValidationScore]] = defaultdict(list)
     for clip in scored:
         videos[clip.video_id].append(clip)
     ordered = [videos[video_id] for video_id in sorted(videos)]

@@ -22,7 +22,7 @@ from aura_model.analysis import Analysis
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
 from deployments.forms import MAX_PARTS, OVERHEAD
-from deployments.health import Monitor
+from deployments.health import HealthMonitor
 from deployments.messages import ModelStatus, Scored
 from deployments.problems import MEDIA_TYPE, PROBLEMS, ServiceError
 from deployments.uploads import MAX_JSON
@@ -473,10 +473,10 @@ async def test_errors_of_the_router(client: httpx.AsyncClient, method: str, path
 async def test_a_defect_outside_predictions_is_a_problem_too(
     client: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(monitor: Monitor) -> None:
+    def fail(monitor: HealthMonitor) -> None:
         raise KeyError("the inside")
 
-    monkeypatch.setattr(Monitor, "health", fail)
+    monkeypatch.setattr(HealthMonitor, "health", fail)
     monkeypatch.setattr(client._transport, "raise_app_exceptions", False)
     reply = await client.get("/health")
     assert_problem(reply, "internal")

@@ -23,7 +23,7 @@ from deployments.detector import (
     Watch,
     count_clips,
     max_batch_clips,
-    score_each,
+    score_files,
     score_jobs,
     user_config_of,
 )
@@ -77,20 +77,20 @@ def starts(result: Sequence[ClipScore] | Exception) -> list[float]:
 
 
 def test_several_files_are_scored_in_one_go(loaded: Loaded, model: Model) -> None:
-    results = score_each(loaded, [make_clips(2), make_clips(1), make_clips(3)])
+    results = score_files(loaded, [make_clips(2), make_clips(1), make_clips(3)])
     assert [starts(result) for result in results] == [[0, 1], [0], [0, 1, 2]]
     assert model.batches == [6]
 
 
 def test_a_poisonous_file_fails_alone(loaded: Loaded, model: Model) -> None:
-    first, bad, last = score_each(loaded, [make_clips(2), poisoned(), make_clips(1)])
+    first, bad, last = score_files(loaded, [make_clips(2), poisoned(), make_clips(1)])
     assert (starts(first), starts(last)) == ([0, 1], [0])
     assert isinstance(bad, RuntimeError)
     assert model.batches == [4, 2, 1, 1]
 
 
 def test_a_file_that_fails_alone_is_not_tried_again(loaded: Loaded, model: Model) -> None:
-    (bad,) = score_each(loaded, [poisoned()])
+    (bad,) = score_files(loaded, [poisoned()])
     assert isinstance(bad, RuntimeError)
     assert model.batches == [1]
 

@@ -13,7 +13,7 @@ from loguru import logger
 
 from aura_model.errors import ModelNotReadyError
 from deployments.build_info import build_info
-from deployments.health import ANSWER_SECONDS, STALE_SECONDS, Monitor, NotReady, Ready
+from deployments.health import ANSWER_SECONDS, STALE_SECONDS, HealthMonitor, NotReady, Ready
 from deployments.messages import ModelStatus
 from tests.deployments.conftest import READY, FakeBackend, client_of, make_config
 
@@ -41,8 +41,8 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def monitor(backend: FakeBackend, clock: Clock) -> Monitor:
-    return Monitor(backend, Path("best.pth"), clock)
+def monitor(backend: FakeBackend, clock: Clock) -> HealthMonitor:
+    return HealthMonitor(backend, Path("best.pth"), clock)
 
 
 async def test_live_says_alive_whatever_the_backend_does(backend: FakeBackend, client: httpx.AsyncClient) -> None:
@@ -73,7 +73,7 @@ async def test_not_ready_names_the_reason(backend: FakeBackend, status: ModelSta
 
 
 async def test_not_ready_before_the_backend_has_answered(backend: FakeBackend) -> None:
-    monitor = Monitor(backend, None)
+    monitor = HealthMonitor(backend, None)
     body = monitor.ready()
     assert isinstance(body, NotReady)
     assert (body.reason, body.checkpoint_path, body.model_loaded) == ("starting", None, False)
@@ -104,7 +104,9 @@ async def test_a_bad_update_leaves_the_service_ready_and_is_told(backend: FakeBa
         assert (await client.get("/health")).json()["update_failed"] == "checkpoint_damaged"
 
 
-async def test_a_loaded_model_whose_decoders_still_load_is_not_ready(backend: FakeBackend, monitor: Monitor) -> None:
+async def test_a_loaded_model_whose_decoders_still_load_is_not_ready(
+    backend: FakeBackend, monitor: HealthMonitor
+) -> None:
     backend.current = replace(READY, state="loading", reason="starting", detail="The decoders are loading.")
     await monitor.poll()
     body = monitor.ready()
@@ -112,7 +114,7 @@ async def test_a_loaded_model_whose_decoders_still_load_is_not_ready(backend: Fa
     assert body.model_loaded
 
 
-async def test_an_answer_goes_stale(monitor: Monitor, clock: Clock) -> None:
+async def test_an_answer_goes_stale(monitor: HealthMonitor, clock: Clock) -> None:
     await monitor.poll()
     clock.now += STALE_SECONDS
     assert monitor.ready() == Ready(model_loaded=True, checkpoint_path="best.pth")
@@ -122,7 +124,7 @@ async def test_an_answer_goes_stale(monitor: Monitor, clock: Clock) -> None:
     assert body.reason == "no_answer"
 
 
-async def test_a_new_answer_is_fresh_again(monitor: Monitor, clock: Clock) -> None:
+async def test_a_new_answer_is_fresh_again(monitor: HealthMonitor, clock: Clock) -> None:
     await monitor.poll()
     clock.now += 2 * STALE_SECONDS
     await monitor.poll()
@@ -131,7 +133,7 @@ async def test_a_new_answer_is_fresh_again(monitor: Monitor, clock: Clock) -> No
 
 
 async def test_a_failing_poll_keeps_the_last_answer(
-    backend: FakeBackend, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+    backend: FakeBackend, monitor: HealthMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await monitor.poll()
 
@@ -144,7 +146,7 @@ async def test_a_failing_poll_keeps_the_last_answer(
 
 
 async def test_a_poll_without_an_answer_ends(
-    backend: FakeBackend, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+    backend: FakeBackend, monitor: HealthMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def hang() -> ModelStatus:
         await asyncio.Event().wait()
@@ -158,7 +160,7 @@ async def test_a_poll_without_an_answer_ends(
 
 
 async def test_polling_goes_on_until_the_end(
-    backend: FakeBackend, monitor: Monitor, monkeypatch: pytest.MonkeyPatch
+    backend: FakeBackend, monitor: HealthMonitor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("deployments.health.POLL_SECONDS", 0.0)
     async with monitor.polling():
@@ -170,7 +172,7 @@ async def test_polling_goes_on_until_the_end(
     assert backend.asked == asked
 
 
-async def test_requests_are_refused_while_not_ready(backend: FakeBackend, monitor: Monitor) -> None:
+async def test_requests_are_refused_while_not_ready(backend: FakeBackend, monitor: HealthMonitor) -> None:
     backend.current = FAILED
     await monitor.poll()
     with pytest.raises(ModelNotReadyError, match="checkpoint_missing"):
@@ -180,7 +182,7 @@ async def test_requests_are_refused_while_not_ready(backend: FakeBackend, monito
     monitor.require_ready()
 
 
-async def test_a_service_that_stops_is_not_ready(backend: FakeBackend, monitor: Monitor) -> None:
+async def test_a_service_that_stops_is_not_ready(backend: FakeBackend, monitor: HealthMonitor) -> None:
     async with monitor.polling():
         await backend.heard.wait()
         assert monitor.is_ready()
@@ -193,7 +195,7 @@ async def test_a_service_that_stops_is_not_ready(backend: FakeBackend, monitor: 
 
 async def test_each_poll_tells_whether_the_service_is_ready(backend: FakeBackend, clock: Clock) -> None:
     told: list[bool] = []
-    monitor = Monitor(backend, None, clock, told.append)
+    monitor = HealthMonitor(backend, None, clock, told.append)
     await monitor.poll()
     backend.current = FAILED
     await monitor.poll()
@@ -206,7 +208,7 @@ async def test_an_answer_that_has_grown_old_is_told(
     backend: FakeBackend, clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: list[bool] = []
-    monitor = Monitor(backend, None, clock, told.append)
+    monitor = HealthMonitor(backend, None, clock, told.append)
     await monitor.poll()
 
     async def fail() -> ModelStatus:
@@ -218,7 +220,7 @@ async def test_an_answer_that_has_grown_old_is_told(
     assert told == [True, False]
 
 
-async def test_a_change_of_readiness_is_logged_once(backend: FakeBackend, monitor: Monitor) -> None:
+async def test_a_change_of_readiness_is_logged_once(backend: FakeBackend, monitor: HealthMonitor) -> None:
     seen: list[tuple[bool, str | None]] = []
     sink = logger.add(
         lambda message: seen.append((message.record["extra"]["ready"], message.record["extra"]["reason"])),
@@ -244,7 +246,7 @@ async def test_an_ingress_takes_no_request_before_it_knows_the_others(
     """A rolling update puts a new one among those that serve."""
     monkeypatch.setattr("deployments.health.POLL_SECONDS", 0.0)
     backend.current = replace(READY, state="loading", reason="starting", detail="The decoders are loading.")
-    monitor = Monitor(backend, None)
+    monitor = HealthMonitor(backend, None)
     polling = monitor.polling()
     entering = asyncio.create_task(polling.__aenter__())
     await backend.heard.wait()

@@ -10,7 +10,7 @@ from starlette.datastructures import Headers
 
 from aura_model.logging import get_logger
 from deployments.build_info import build_info
-from deployments.health import Monitor
+from deployments.health import HealthMonitor
 from deployments.ingress import build_api
 from deployments.messages import UNKNOWN, Trace
 from deployments.request_ids import next_traceparent, read_trace
@@ -165,10 +165,10 @@ async def test_the_trace_of_the_caller_is_the_id_of_a_reply_without_another(clie
 async def test_a_defect_outside_predictions_is_logged_with_the_id(
     client: httpx.AsyncClient, records: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fail(monitor: Monitor) -> None:
+    def fail(monitor: HealthMonitor) -> None:
         raise KeyError
 
-    monkeypatch.setattr(Monitor, "health", fail)
+    monkeypatch.setattr(HealthMonitor, "health", fail)
     monkeypatch.setattr(client._transport, "raise_app_exceptions", False)
     await client.get("/health", headers={"X-Request-ID": "abc-1"})
     (line,) = [record for record in records if record["message"] == "a request failed"]

@@ -7,16 +7,16 @@ from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_sco
 
 from aura_model.analysis import probability
 from training.tally import TrainingError
-from training.validation import ScoredClip, auc_of, validation_metrics, video_scores
+from training.validation import ValidationScore, auc_of, validation_metrics, video_scores
 
 
-def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> ScoredClip:
-    return ScoredClip(video_id, track_id, label, logit)
+def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> ValidationScore:
+    return ValidationScore(video_id, track_id, label, logit)
 
 
 def test_a_row_becomes_a_prediction() -> None:
     row = {"video_id": np.str_("a"), "track_id": np.int64(-1), "label": np.int64(1), "variant": np.str_("")}
-    assert ScoredClip.of(row, 0.5) == ScoredClip("a", None, 1, 0.5)
+    assert ValidationScore.of(row, 0.5) == ValidationScore("a", None, 1, 0.5)
 
 
 def test_each_clip_of_each_pair_is_a_video_of_its_own() -> None:
@@ -27,7 +27,7 @@ def test_each_clip_of_each_pair_is_a_video_of_its_own() -> None:
         for video_id in "ab"
         for variant, label in variants
     ]
-    scored = [ScoredClip.of(row, 3.0 * row["label"] - 1) for row in rows]
+    scored = [ValidationScore.of(row, 3.0 * row["label"] - 1) for row in rows]
     assert len({clip.video_id for clip in scored}) == 8
     metrics = validation_metrics(scored)
     assert (metrics["val"]["n"], metrics["val"]["positives"], metrics["val_auc"]) == (8, 4, 1.0)
@@ -89,7 +89,7 @@ def test_the_figures_are_those_of_scikit_learn_over_videos_and_over_clips() -> N
         ([prediction("a", 0, 0.0)], "no fake samples"),
     ],
 )
-def test_an_undefined_auc_is_none_with_the_reason(predictions: list[ScoredClip], reason: str) -> None:
+def test_an_undefined_auc_is_none_with_the_reason(predictions: list[ValidationScore], reason: str) -> None:
     metrics = validation_metrics(predictions)
     assert metrics["val_auc"] is None
     assert metrics["val"]["undefined"]["auc"] == metrics["clip"]["undefined"]["auc"] == reason

@@ -31,7 +31,7 @@ from training.ray_data import actor_pool, configure
 from training.rows import Columns, Row, clip_from_row, rows_to_clips, to_rows
 
 THUMBNAIL_SIDE = 96
-BLOCK_BYTES = 16 * 1024**2
+SCORING_BLOCK_BYTES = 16 * 1024**2
 """Clips are handed to the scorers in blocks of at most about this size."""
 SCORING_FAILED = "scoring_failed"
 """`error` of a video with a clip that the model cannot score."""
@@ -205,7 +205,7 @@ def _rows(samples: Sequence[Sample], config: Config, plan: ScoringPlan) -> Itera
         return
     data = _scored(clip_dataset(samples, config, plan.extractors), config, plan.scorers)
     cpus = plan.extractors.actors * plan.extractors.cpus + plan.scorers.actors * plan.scorers.cpus
-    configure(data.context, cpus=cpus, block_bytes=BLOCK_BYTES, preserve_order=True)
+    configure(data.context, cpus=cpus, block_bytes=SCORING_BLOCK_BYTES, preserve_order=True)
     try:
         yield from data.iter_rows()
     except RayError as error:

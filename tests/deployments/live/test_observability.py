@@ -19,7 +19,11 @@ from tests.deployments.live.conftest import MEDIA, Live, until
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(400)]
 
 REQUESTS = int(os.environ.get("AURA_TEST_REQUESTS", "60"))
-STAGES = {"cropped": "deployments.face_cropper", "scored": "deployments.detector", "inference": "deployments.predictor"}
+STAGES = {
+    "cropped": "deployments.face_cropper",
+    "scored": "deployments.detector",
+    "inference": "deployments.predict_handler",
+}
 """A line of each stage, and who writes it."""
 SERIES = re.compile(r"^ray_(aura_\w+)\{(.*)\} (\S+)$", re.MULTILINE)
 

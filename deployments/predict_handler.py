@@ -14,7 +14,7 @@ from aura_model.errors import AuraError
 from aura_model.logging import get_logger, log_inference_event
 from deployments.access import Access
 from deployments.admission import Admission, Slot
-from deployments.health import Monitor
+from deployments.health import HealthMonitor
 from deployments.messages import Backend, Scored, Trace
 from deployments.metrics import IngressMetrics
 from deployments.problems import ServiceError
@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from loguru import Logger
 
 
-class Predictor:
+class PredictHandler:
     """Answers requests within the service's bounds: whose, how many at once, and how long each."""
 
     def __init__(
         self,
         config: Config,
         backend: Backend,
-        monitor: Monitor,
+        monitor: HealthMonitor,
         access: Access,
         metrics: IngressMetrics,
         *,
@@ -53,64 +53,64 @@ class Predictor:
         Raises:
             AuraError: with a code of `problems.PROBLEMS`.
         """
-        event = Event(trace_of(request))
+        log = RequestLog(trace_of(request))
         try:
-            event.caller = self._access.admit(request)
-            event.trace = replace(event.trace, explain=wants_heatmaps(request))
-            analysis = await self._bounded(request, event)
+            log.caller = self._access.admit(request)
+            log.trace = replace(log.trace, explain=wants_heatmaps(request))
+            analysis = await self._bounded(request, log)
         except AuraError as error:
-            event.status = error.code
+            log.status = error.code
             raise
         except Exception as error:  # noqa: BLE001 - the client gets a problem, the log the trace
             self._logger.opt(exception=error).error("a request failed")
-            event.status = "internal"
+            log.status = "internal"
             raise ServiceError("internal", "The service made a mistake; the log has the trace.") from None
         else:
-            event.answered(analysis)
+            log.answered(analysis)
             self._metrics.answered(analysis.timings)
             return analysis
         finally:
-            event.log(self._logger)
-            self._metrics.ended(event.status, event.seconds())
+            log.write(self._logger)
+            self._metrics.ended(log.status, log.seconds())
 
-    async def _bounded(self, request: Request, event: "Event") -> Analysis:
+    async def _bounded(self, request: Request, log: "RequestLog") -> Analysis:
         self._monitor.require_ready()
         seconds = self._config.serving.deadline_seconds
         try:
             async with self._admission.slot() as slot, asyncio.timeout(seconds):
                 with self._metrics.working():
-                    return await self._analyse(request, event, slot)
+                    return await self._analyse(request, log, slot)
         except TimeoutError:
             raise ServiceError("deadline_exceeded", f"The request was not answered within {seconds:g} s.") from None
 
-    async def _analyse(self, request: Request, event: "Event", slot: Slot) -> Analysis:
+    async def _analyse(self, request: Request, log: "RequestLog", slot: Slot) -> Analysis:
         async with receive_media(request, self._config, open_to_others=self._open_to_others) as media:
-            fetched = event.seconds()
+            fetched = log.seconds()
             await slot.arrived()
-            event.filename, event.size = media.name, media.size
+            log.filename, log.size = media.name, media.size
             if media.name is None:  # from a URL
                 self._metrics.fetched(media.size)
-            scored = await self._backend.predict(as_array(media.spool), self._seconds_left(event), event.trace)
-        return self._report(scored, fetched, event)
+            scored = await self._backend.predict(as_array(media.spool), self._seconds_left(log), log.trace)
+        return self._report(scored, fetched, log)
 
-    def _seconds_left(self, event: "Event") -> float:
-        return max(self._config.serving.deadline_seconds - event.seconds(), 0.0)
+    def _seconds_left(self, log: "RequestLog") -> float:
+        return max(self._config.serving.deadline_seconds - log.seconds(), 0.0)
 
-    def _report(self, scored: Scored, fetched: float, event: "Event") -> Analysis:
-        timings = {"fetch": fetched, **scored.timings, "total": event.seconds()}
+    def _report(self, scored: Scored, fetched: float, log: "RequestLog") -> Analysis:
+        timings = {"fetch": fetched, **scored.timings, "total": log.seconds()}
         return analyse(
             scored.clips,
             scored.scores,
             scored.model,
             self._config,
             timings,
-            request_id=event.trace.request_id,
+            request_id=log.trace.request_id,
             heatmaps=scored.heatmaps,
         )
 
 
 @dataclass
-class Event:
+class RequestLog:
     """What the log says about one request; filled in on the way."""
 
     trace: Trace
@@ -136,7 +136,7 @@ class Event:
         self.model_version = analysis.model.version
         self.timings = analysis.timings
 
-    def log(self, logger: "Logger") -> None:
+    def write(self, logger: "Logger") -> None:
         """Write the line."""
         more = {"caller": self.caller, "timings": self.timings}
         log_inference_event(
