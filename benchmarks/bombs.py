@@ -12,14 +12,16 @@ from av.container import OutputContainer
 from av.video.stream import VideoStream
 
 SIDE = 64
+PNG_SIDE = 16_000
+CLAIMED_WIDTH, CLAIMED_HEIGHT = 16_384, 8_704
 WIDE, HIGH = 320, 272
 """Of the frame whose headers are rewritten: each takes two bytes in a WebM header, as what replaces it does."""
 
 
-def vp9_bomb(width: int = 16384, height: int = 8704) -> bytes:
+def vp9_bomb() -> bytes:
     """A WebM of one small VP9 frame, whose headers claim another size."""
     content = encode("libvpx-vp9", "webm", WIDE, HIGH)
-    for element, old, new in ((b"\xb0", WIDE, width), (b"\xba", HIGH, height)):
+    for element, old, new in ((b"\xb0", WIDE, CLAIMED_WIDTH), (b"\xba", HIGH, CLAIMED_HEIGHT)):
         content = content.replace(
             element + b"\x82" + struct.pack(">H", old), element + b"\x82" + struct.pack(">H", new)
         )
@@ -27,16 +29,16 @@ def vp9_bomb(width: int = 16384, height: int = 8704) -> bytes:
     bits = int.from_bytes(content[start : start + 5])
     mask = 0xFFFFFFFF
     assert bits >> 4 & mask == (WIDE - 1) << 16 | (HIGH - 1)
-    bits = bits & ~(mask << 4) | ((width - 1) << 16 | (height - 1)) << 4
+    bits = bits & ~(mask << 4) | ((CLAIMED_WIDTH - 1) << 16 | (CLAIMED_HEIGHT - 1)) << 4
     return content[:start] + bits.to_bytes(5) + content[start + 5 :]
 
 
-def png_bomb(side: int = 16000) -> bytes:
+def png_bomb() -> bytes:
     """A PNG, all black: a thousand times smaller than its pixels."""
     pixels = zlib.compressobj(1)
-    rows = b"\0" * (side + 1)  # a filter byte, then grey
-    data = b"".join(pixels.compress(rows) for _ in range(side)) + pixels.flush()
-    header = struct.pack(">IIBBBBB", side, side, 8, 0, 0, 0, 0)
+    rows = b"\0" * (PNG_SIDE + 1)  # a filter byte, then grey
+    data = b"".join(pixels.compress(rows) for _ in range(PNG_SIDE)) + pixels.flush()
+    header = struct.pack(">IIBBBBB", PNG_SIDE, PNG_SIDE, 8, 0, 0, 0, 0)
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", data) + chunk(b"IEND", b"")
 
 

@@ -42,6 +42,7 @@ TITLES = {
     "serve": "ray.serve.scripts",
 }
 """What the command line of each kind of process holds."""
+READY_SECONDS = 120.0
 ENVIRONMENT = {
     "RAY_AUTH_MODE": "disabled",
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -99,9 +100,9 @@ class Service:
         except httpx.HTTPError:
             return False
 
-    def wait_until_ready(self, seconds: float = 120.0) -> None:
-        """Poll until the service is ready; raises TimeoutError."""
-        end = time.monotonic() + seconds
+    def wait_until_ready(self) -> None:
+        """Poll until the service is ready; raises TimeoutError after two minutes."""
+        end = time.monotonic() + READY_SECONDS
         while not self.is_ready():
             if time.monotonic() > end:
                 raise TimeoutError("the service did not become ready")
@@ -130,25 +131,15 @@ def ray_serve(*, cpus: int = CORES, environment: Mapping[str, str] | None = None
 
 
 @contextmanager
-def live_service(
-    settings: Mapping[str, Any] | None = None,
-    *,
-    stub: Stub | None = None,
-    replicas: Mapping[str, int] | None = None,
-    cpus: int = CORES,
-    environment: Mapping[str, str] | None = None,
-) -> Iterator[Service]:
+def live_service(settings: Mapping[str, Any] | None = None, *, stub: Stub | None = None) -> Iterator[Service]:
     """The service, ready.
 
     Args:
         settings: keys of `aura_model/config.yaml`.
         stub: stages that sleep; None: the real ones.
-        replicas: `ingress_replicas`, `cropper_replicas`, `detector_replicas`; 1 each where not named.
-        cpus: see `ray_serve`.
-        environment: see `ray_serve`.
     """
-    with ray_serve(cpus=cpus, environment=environment) as service:
-        args = AppArgs.model_validate({"settings": dict(settings or {}), "num_gpus": 0, **(replicas or {})})
+    with ray_serve() as service:
+        args = AppArgs.model_validate({"settings": dict(settings or {}), "num_gpus": 0})
         serve.run(application(args, stub), name="aura", route_prefix="/")
         service.wait_until_ready()
         yield service

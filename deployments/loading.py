@@ -70,7 +70,7 @@ class LoadingModel:
         self._models: tuple[Loaded, ...] = ()  # the one that serves, and the last one
         self._last_used = 0.0
         self._served: Path | None = first.checkpoint
-        self._status = self._loading(first)
+        self._status = _loading(first)
 
     def start(self) -> "Future[None]":
         """Begin with the first model, once; the future is done when it is there, or cannot be had."""
@@ -90,7 +90,7 @@ class LoadingModel:
             if self._first.done():
                 self._run_thread()
             elif self._thread is None:
-                self._served, self._status = candidate.checkpoint, self._loading(candidate)
+                self._served, self._status = candidate.checkpoint, _loading(candidate)
 
     def status(self) -> ModelStatus:
         """The state now; whether the file exists is looked up each time."""
@@ -147,7 +147,7 @@ class LoadingModel:
             logger.error("the new model cannot be loaded, that of inference.checkpoint takes its place")
         else:
             self._served = candidate.checkpoint
-            self._status = replace(self._loading(candidate), state="failed", reason=outcome.code, detail=outcome.detail)
+            self._status = replace(_loading(candidate), state="failed", reason=outcome.code, detail=outcome.detail)
             logger.error("the model is not ready")
 
     def _let_go(self) -> None:
@@ -155,16 +155,6 @@ class LoadingModel:
         if len(self._models) > 1 and self._clock() - self._last_used > self._keep_seconds:
             self._models = self._models[:1]
             get_logger(__name__).info("no clips come for the last model any more")
-
-    @staticmethod
-    def _loading(candidate: Candidate) -> ModelStatus:
-        return ModelStatus(
-            state="loading",
-            checkpoint_path=_name(candidate),
-            checkpoint_exists=False,
-            reason="loading",
-            detail="The model is being loaded.",
-        )
 
 
 def _try_load(candidate: Candidate) -> Loaded | AuraError:
@@ -175,6 +165,16 @@ def _try_load(candidate: Candidate) -> Loaded | AuraError:
     except Exception as error:  # noqa: BLE001 - whatever a model file provokes must leave the replica up
         get_logger(__name__).opt(exception=error).error("the model could not be loaded")
         return AuraError("model_error", f"Loading failed with {type(error).__name__}; the log has the trace.")
+
+
+def _loading(candidate: Candidate) -> ModelStatus:
+    return ModelStatus(
+        state="loading",
+        checkpoint_path=_name(candidate),
+        checkpoint_exists=False,
+        reason="loading",
+        detail="The model is being loaded.",
+    )
 
 
 def _ready(candidate: Candidate, loaded: Loaded) -> ModelStatus:

@@ -169,13 +169,14 @@ class Worker:
         return joined(tallies)
 
     def _check_skipped(self, split: Split, skipped: int) -> None:
-        videos = len(self._job.train if split == "train" else self._job.val)
-        check_skipped(split, skipped, videos, self._config.dataset.max_skipped)
+        check_skipped(split, skipped, self._videos(split), self._config.dataset.max_skipped)
 
     def _sweep(self, split: Split, epoch: int, parts: Parts) -> Sweep:
-        videos = len(self._job.train if split == "train" else self._job.val)
         facts = {"epoch": epoch, "epochs": self._config.training.epochs, "phase": split}
-        return Sweep(parts, videos, facts, self._post, first=self._team.rank == 0)
+        return Sweep(parts, self._videos(split), facts, self._post, first=self._team.rank == 0)
+
+    def _videos(self, split: Split) -> int:
+        return len(self._job.train if split == "train" else self._job.val)
 
     def _finish(self, metrics: dict[str, Any]) -> None:
         """End an epoch: a meeting of all workers, to which the first one brings the checkpoint."""

@@ -14,19 +14,20 @@ from training.data.splits import Split
 MEDIA = Path(__file__).parents[2] / "tests" / "media"
 SOURCES = ("talking_face.mp4", "talking_face_b.mp4")
 SPLITS: tuple[Split, ...] = ("train", "val")
+PER_LABEL = 2
 ARTEFACT = 12
 """Levels by which the artefact lifts and lowers the green of a pixel."""
 
 Image = npt.NDArray[np.uint8]
 
 
-def debug_samples(samples: Sequence[Sample], per_label: int = 2) -> list[Sample]:
-    """At most `per_label` real and `per_label` fake samples of the splits train and val."""
+def debug_samples(samples: Sequence[Sample]) -> list[Sample]:
+    """At most two real and two fake samples of each of the splits train and val."""
     return [
         sample
         for split in SPLITS
         for label in (0, 1)
-        for sample in [one for one in samples if (one.split, one.label) == (split, label)][:per_label]
+        for sample in [one for one in samples if (one.split, one.label) == (split, label)][:PER_LABEL]
     ]
 
 
