@@ -38,11 +38,11 @@ from starlette.types import Message
 from aura_model.checkpoint import read_checkpoint
 from aura_model.settings import DEFAULTS, load_config
 from aura_model.stills import still_size
+from deployments.fetching.urls import parse_url
 from deployments.forms import read_file, safe_name
 from deployments.keys import KeyRing, find
 from deployments.request_ids import read_trace
 from deployments.uploads import body_kind, read_form, read_url
-from deployments.urls import parse_url
 from training.data.manifest import read_folder, read_manifest
 from training.data.sound_file import read_sound
 from training.evaluation.score_table import read_scores

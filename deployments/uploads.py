@@ -22,10 +22,10 @@ from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
 from aura_model.logging import get_logger
 from aura_model.redaction import redact_text
-from deployments.fetch import fetch_video
+from deployments.fetching.fetch import fetch_video
+from deployments.fetching.urls import MAX_URL
 from deployments.forms import MAX_NAME, OVERHEAD, read_file
 from deployments.problems import ServiceError
-from deployments.urls import MAX_URL
 
 EXPLAIN = "explain"
 """The name of the query's parameter."""

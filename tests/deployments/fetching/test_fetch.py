@@ -17,9 +17,9 @@ from aura_model.config import Config
 from aura_model.errors import AuraError, MediaError
 from aura_model.logging import QUIET
 from aura_model.sniff import HEAD_BYTES
-from deployments import fetch, urls
-from deployments.addresses import Address
-from deployments.fetch import fetch_video
+from deployments.fetching import fetch, urls
+from deployments.fetching.addresses import Address
+from deployments.fetching.fetch import fetch_video
 from deployments.problems import ServiceError
 from tests.deployments.conftest import make_config
 
@@ -288,8 +288,8 @@ async def test_a_body_of_exactly_the_limit_passes() -> None:
     ids=["silent", "continue", "headers", "body"],
 )
 async def test_a_host_that_stops_is_given_up(monkeypatch: pytest.MonkeyPatch, answer: bytes, sentence: str) -> None:
-    monkeypatch.setattr("deployments.bounds.HEAD_SECONDS", 0.05)
-    monkeypatch.setattr("deployments.bounds.GRACE_SECONDS", 0.05)
+    monkeypatch.setattr("deployments.fetching.bounds.HEAD_SECONDS", 0.05)
+    monkeypatch.setattr("deployments.fetching.bounds.GRACE_SECONDS", 0.05)
     error = await refusal(local(), answer, hang=True)
     assert error.code == "fetch_timeout"
     assert sentence in error.detail
@@ -310,7 +310,7 @@ async def test_an_outer_deadline_is_not_taken_for_the_downloads_own() -> None:
 
 
 async def test_a_host_that_does_not_shake_hands(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deployments.fetch.CONNECT_SECONDS", 0.05)
+    monkeypatch.setattr("deployments.fetching.fetch.CONNECT_SECONDS", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as silent, pytest.raises(ServiceError) as caught:
         await download(f"https://127.0.0.1:{silent.getsockname()[1]}/a", local())
     assert "did not connect within 0.05 s" in caught.value.detail

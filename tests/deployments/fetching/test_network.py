@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator
 import httpcore
 import pytest
 
-from deployments import network
-from deployments.bounds import Bounds
-from deployments.network import PinnedBackend, resolve
+from deployments.fetching import network
+from deployments.fetching.bounds import Bounds
+from deployments.fetching.network import PinnedBackend, resolve
 from deployments.problems import ServiceError
 
 

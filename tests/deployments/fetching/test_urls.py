@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments import urls
-from deployments.addresses import Address
+from deployments.fetching import urls
+from deployments.fetching.addresses import Address
+from deployments.fetching.urls import MAX_URL, Target, admit, parse_url
 from deployments.problems import ServiceError
-from deployments.urls import MAX_URL, Target, admit, parse_url
 from tests.deployments.conftest import make_config
 
 PUBLIC, PRIVATE, LOOPBACK = "93.184.216.34", "10.0.0.7", "127.0.0.1"

@@ -13,9 +13,9 @@ import pytest
 
 from aura_model.config import Config
 from aura_model.errors import AuraError
-from deployments import fetch
-from deployments.bounds import HEAD_BYTES, Bounds
-from deployments.fetch import fetch_video
+from deployments.fetching import fetch
+from deployments.fetching.bounds import HEAD_BYTES, Bounds
+from deployments.fetching.fetch import fetch_video
 from tests.deployments.conftest import make_config
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -187,8 +187,8 @@ def bounds(monkeypatch: pytest.MonkeyPatch) -> list[Bounds]:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for headers, and for a body behind its rate, a moment only."""
-    monkeypatch.setattr("deployments.bounds.HEAD_SECONDS", 0.1)
-    monkeypatch.setattr("deployments.bounds.GRACE_SECONDS", 0.1)
+    monkeypatch.setattr("deployments.fetching.bounds.HEAD_SECONDS", 0.1)
+    monkeypatch.setattr("deployments.fetching.bounds.GRACE_SECONDS", 0.1)
 
 
 async def outcome(case: Case, spool: io.BytesIO, config: Config) -> tuple[str, str]:

@@ -12,11 +12,11 @@ import httpx
 from aura_model.config import Config
 from aura_model.errors import MediaError
 from aura_model.sniff import HEAD_BYTES, check_head
-from deployments.addresses import Address
-from deployments.bounds import Bounds
-from deployments.network import PinnedBackend
+from deployments.fetching.addresses import Address
+from deployments.fetching.bounds import Bounds
+from deployments.fetching.network import PinnedBackend
+from deployments.fetching.urls import Target, admit, parse_url
 from deployments.problems import ServiceError
-from deployments.urls import Target, admit, parse_url
 
 CONNECT_SECONDS = 5.0
 """For one of the host's addresses; the next one is tried after it."""

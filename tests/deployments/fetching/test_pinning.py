@@ -13,11 +13,11 @@ import pytest
 import trustme
 
 from aura_model.config import Config
-from deployments import fetch, urls
-from deployments.addresses import Address
-from deployments.bounds import Bounds
-from deployments.fetch import fetch_video
-from deployments.network import PinnedBackend
+from deployments.fetching import fetch, urls
+from deployments.fetching.addresses import Address
+from deployments.fetching.bounds import Bounds
+from deployments.fetching.fetch import fetch_video
+from deployments.fetching.network import PinnedBackend
 from deployments.problems import ServiceError
 from tests.deployments.conftest import make_config
 

@@ -6,8 +6,8 @@ import httpx
 
 from aura_model.config import ServingConfig
 from aura_model.hosts import HostEntry, one_spelling, read_entry
-from deployments.addresses import Address, is_public
-from deployments.network import resolve
+from deployments.fetching.addresses import Address, is_public
+from deployments.fetching.network import resolve
 from deployments.problems import ServiceError
 
 MAX_URL = 4096

@@ -12,11 +12,11 @@ import httpcore
 import pytest
 
 from aura_model.config import Config
-from deployments import network, urls
-from deployments.addresses import Address, is_public
-from deployments.fetch import fetch_video
+from deployments.fetching import network, urls
+from deployments.fetching.addresses import Address, is_public
+from deployments.fetching.fetch import fetch_video
+from deployments.fetching.urls import parse_url
 from deployments.problems import ServiceError
-from deployments.urls import parse_url
 from tests.deployments.conftest import FakeBackend, client_of, make_config
 
 PUBLIC = "93.184.216.34"

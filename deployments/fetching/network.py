@@ -9,8 +9,8 @@ from functools import cache
 
 import httpcore
 
-from deployments.addresses import Address
-from deployments.bounds import BoundedStream, Bounds
+from deployments.fetching.addresses import Address
+from deployments.fetching.bounds import BoundedStream, Bounds
 from deployments.problems import ServiceError
 
 LOOKUP_SECONDS = 5.0

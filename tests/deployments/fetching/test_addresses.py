@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from deployments.addresses import is_public
+from deployments.fetching.addresses import is_public
 
 FORBIDDEN = {
     "this network": "0.0.0.0",

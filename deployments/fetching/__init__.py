@@ -1,0 +1,1 @@
+"""Downloads from URLs that strangers name, safely; `fetch` is the way in."""
