@@ -24,13 +24,13 @@ from torch.utils.data import DataLoader, Dataset
 from aura_model.batch import Batch
 from aura_model.config import Config
 from aura_model.dataset import Item, MultimodalDataset, Video
-from training.batches import Part, prepare, worker_parts
 from training.data.manifest import Sample
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan
 from training.preextract import main as preextract
 from training.rows import path_row
 from training.store.clip_store import ClipStore
 from training.stream import Course, clip_stream
+from training.worker.batches import Part, prepare, worker_parts
 
 STORED_PASSES = 4
 

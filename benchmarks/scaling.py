@@ -22,10 +22,10 @@ from ray.train import RunConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 
 from aura_model.config import Config
-from training.batches import Parts, worker_parts
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan
 from training.stream import Course, clip_stream
-from training.team import Team
+from training.worker.batches import Parts, worker_parts
+from training.worker.team import Team
 
 SMALL = ("dataset.face.size=128", "dataset.video.temporal_window=4")
 

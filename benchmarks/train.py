@@ -30,14 +30,14 @@ from torch.utils.data import DataLoader, DistributedSampler
 
 from aura_model.batch import Batch
 from aura_model.config import Config
-from training.batches import Part
 from training.data.manifest import Sample
 from training.optim.learner import Learner
 from training.plan import EXTRACTOR_MEMORY, ExtractorPlan, WorkerPlan
 from training.run import run_training
-from training.tally import private_bytes
 from training.targets import Targets
 from training.watch.listeners import Event
+from training.worker.batches import Part
+from training.worker.tally import private_bytes
 
 SMALL = ("dataset.face.size=128", "dataset.video.temporal_window=4", "training.warmup_steps=0")
 PORT = 29517

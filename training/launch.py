@@ -105,8 +105,8 @@ def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> in
     samples = _samples(arguments, config, scratch, console)
     console.print(f"{_count(samples, 'train')} training and {_count(samples, 'val')} validation videos")
     from training.run import cluster_plan, ray_cluster, run_training  # Ray takes seconds: bad arguments are told before
-    from training.tally import TrainingError
     from training.watch.listening import listening
+    from training.worker.tally import TrainingError
 
     setup_logging(config.logging)
     target = config.training.output / "debug.pth" if arguments.debug else None

@@ -31,12 +31,12 @@ from aura_model.checkpoint import checkpoint_name, strip_training
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.data.manifest import Sample
-from training.loop import SCORE, Failure, Job, train_worker
 from training.plan import PlanError, WorkerPlan, plan_workers
-from training.tally import TrainingError
-from training.validation import auc_of
 from training.watch.board import told
 from training.watch.listeners import Listener
+from training.worker.loop import SCORE, Failure, Job, train_worker
+from training.worker.tally import TrainingError
+from training.worker.validation import auc_of
 
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""

@@ -15,7 +15,7 @@ from training import launch
 from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from training.launch import main, overrides_of, parser
 from training.plan import plan_workers
-from training.tally import TrainingError
+from training.worker.tally import TrainingError
 
 OPTIONS = {
     "--help",

@@ -22,7 +22,7 @@ from training import run
 from training.data.manifest import Sample
 from training.plan import ExtractorPlan, PlanError, WorkerPlan
 from training.run import _cause, _export, _uninterrupted, run_training
-from training.tally import TrainingError
+from training.worker.tally import TrainingError
 
 Kept = tuple[Checkpoint, dict[str, Any]]
 

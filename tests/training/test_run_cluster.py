@@ -16,7 +16,6 @@ from aura_model.analysis import probability
 from aura_model.config import Config
 from aura_model.model import load_for_inference
 from aura_model.scoring import Scorer
-from training.batches import training_clip
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.data.splits import Split
@@ -25,6 +24,7 @@ from training.plan import ExtractorPlan, WorkerPlan
 from training.rows import Row, clip_from_row, path_row, to_rows
 from training.run import Outcome, ray_cluster, run_training
 from training.stream import Course, clip_stream
+from training.worker.batches import training_clip
 
 pytestmark = [
     pytest.mark.cluster,

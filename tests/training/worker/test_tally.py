@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from training.rows import Row
-from training.tally import Skip, Tally, TrainingError, check_skipped, joined, private_bytes, training_metrics
+from training.worker.tally import Skip, Tally, TrainingError, check_skipped, joined, private_bytes, training_metrics
 
 MakeRow = Callable[..., Row]
 

@@ -15,14 +15,14 @@ from sklearn.metrics import roc_auc_score
 
 from aura_model.checkpoint import Checkpoint, read_checkpoint
 from aura_model.config import Config
-from training import loop
 from training.data.manifest import Sample
-from training.loop import SCORE, Job, Worker, train_worker
 from training.optim.learner import Learner
 from training.plan import ExtractorPlan
 from training.rows import Columns, Row, to_columns
 from training.stream import Course
-from training.tally import Tally
+from training.worker import loop
+from training.worker.loop import SCORE, Job, Worker, train_worker
+from training.worker.tally import Tally
 
 MakeRow = Callable[..., Row]
 Events = list[dict[str, Any]]

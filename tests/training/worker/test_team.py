@@ -11,7 +11,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from training.team import step_weights
+from training.worker.team import step_weights
 
 
 @given(

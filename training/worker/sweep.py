@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from training.batches import Part, Parts
-from training.tally import Tally, private_bytes
+from training.worker.batches import Part, Parts
+from training.worker.tally import Tally, private_bytes
 
 PERIOD = 0.5
 """The first worker tells of its progress at most this often, seconds."""

@@ -9,7 +9,7 @@ from typing import Any
 from aura_model.analysis import aggregate_tracks, probability
 from aura_model.metrics import compute_metrics
 from training.rows import Row
-from training.tally import REMEDY, TrainingError
+from training.worker.tally import REMEDY, TrainingError
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,11 @@ import pytest
 import torch
 
 from aura_model.config import Config
-from training import sweep as sweep_module
-from training.batches import Parts, prepare
 from training.rows import Row
-from training.sweep import PERIOD, Sweep
-from training.tally import private_bytes
+from training.worker import sweep as sweep_module
+from training.worker.batches import Parts, prepare
+from training.worker.sweep import PERIOD, Sweep
+from training.worker.tally import private_bytes
 
 MakeRow = Callable[..., Row]
 FACTS = {"epoch": 2, "epochs": 5, "phase": "train"}

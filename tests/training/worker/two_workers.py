@@ -16,7 +16,7 @@ from aura_model.clips import Clip
 from aura_model.settings import load_config
 from training.optim.learner import Learner
 from training.targets import Targets
-from training.team import Team
+from training.worker.team import Team
 
 OVERRIDES = (
     "model.video.backbone=test_efficientnet",

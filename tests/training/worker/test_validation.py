@@ -6,8 +6,8 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from aura_model.analysis import probability
-from training.tally import TrainingError
-from training.validation import ValidationScore, auc_of, validation_metrics, video_scores
+from training.worker.tally import TrainingError
+from training.worker.validation import ValidationScore, auc_of, validation_metrics, video_scores
 
 
 def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> ValidationScore:

@@ -22,7 +22,6 @@ from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import setup_logging
 from aura_model.seeds import derive_seed
-from training.batches import Part, Parts, worker_parts
 from training.data.manifest import Sample
 from training.data.splits import Split
 from training.optim.learner import Learner
@@ -30,12 +29,13 @@ from training.optim.monitor import Monitor
 from training.optim.objective import class_weights
 from training.plan import ExtractorPlan
 from training.stream import Course, clip_stream
-from training.sweep import Sweep
-from training.tally import Tally, check_skipped, joined, training_metrics
 from training.targets import Targets
-from training.team import Team, step_weights
-from training.validation import ValidationScore, auc_of, validation_metrics
 from training.watch.board import Board
+from training.worker.batches import Part, Parts, worker_parts
+from training.worker.sweep import Sweep
+from training.worker.tally import Tally, check_skipped, joined, training_metrics
+from training.worker.team import Team, step_weights
+from training.worker.validation import ValidationScore, auc_of, validation_metrics
 
 SCORE = "score"
 """The reported figure by which checkpoints are kept: the monitored one, the higher the better."""

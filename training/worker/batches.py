@@ -21,8 +21,8 @@ from aura_model.seeds import derive_seed
 from training.data.splits import Split
 from training.rows import Columns, Row, clip_from_row, to_rows
 from training.stream import BALANCE
-from training.tally import Skip
 from training.targets import Targets
+from training.worker.tally import Skip
 
 LIGHT = ("video_id", "variant", "track_id", "label", "split", "turn", "slot", "has_video", "has_audio")
 """The columns of a row that are kept once its clip is a tensor."""

@@ -12,8 +12,11 @@ from ray.data import DataIterator
 from aura_model.batch import to_batch
 from aura_model.clips import Clip
 from aura_model.config import Config
-from training import batches
-from training.batches import (
+from training.data.splits import Split
+from training.rows import PLACES, Columns, Row, clip_from_row, to_columns
+from training.stream import BALANCE
+from training.worker import batches
+from training.worker.batches import (
     Part,
     Parts,
     grouped,
@@ -24,10 +27,7 @@ from training.batches import (
     training_side,
     worker_parts,
 )
-from training.data.splits import Split
-from training.rows import PLACES, Columns, Row, clip_from_row, to_columns
-from training.stream import BALANCE
-from training.tally import Skip
+from training.worker.tally import Skip
 
 MakeRow = Callable[..., Row]
 SIZES: dict[Split, int] = {"train": 2, "val": 3}

@@ -1,0 +1,1 @@
+"""What one Ray Train worker does; `loop` is the way in."""
