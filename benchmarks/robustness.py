@@ -50,7 +50,7 @@ from aura_model.scoring import Scorer
 from aura_model.settings import load_config, override, parse_config
 from training.data.manifest import Sample, read_samples
 from training.extraction import MediaRows
-from training.loose import loose
+from training.pairing.loose import loose
 
 RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "default.yaml"
 DONORS = 48

@@ -47,7 +47,7 @@ from aura_model.scoring import Scorer
 from aura_model.settings import load_config, override
 from training.data.manifest import read_samples
 from training.extraction import MediaRows
-from training.loose import loose
+from training.pairing.loose import loose
 
 Floats = npt.NDArray[np.float64]
 Places = npt.NDArray[np.intp]

@@ -126,7 +126,7 @@ def held_out_pairs(samples: Sequence[Sample], config: Config, processes: int) ->
     """
     people = len({sample.identity or sample.video_id for sample in samples})
     check_enough(people, people)  # before hours of work
-    from training.pair_scores import score_pairs
+    from training.pairing.pair_scores import score_pairs
 
     watcher, scored = make_console(stderr=True), []
     with VideoProgress(len(samples), watcher) as progress:

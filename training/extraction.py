@@ -10,9 +10,9 @@ from aura_model.errors import MediaError
 from aura_model.sandbox import Sandbox
 from aura_model.seeds import derive_seed
 from training.data.media_source import open_media_source
-from training.loose import loose
-from training.pairs import PairSource
-from training.partners import Partners
+from training.pairing.loose import loose
+from training.pairing.pairs import PairSource
+from training.pairing.partners import Partners
 from training.rows import EVALUATION, ClipShape, Row, RowSource, error_row, rows_of
 from training.store.clip_store import ClipStore
 

@@ -30,7 +30,7 @@ from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, check_samples, warnings
-from training.partners import training_samples
+from training.pairing.partners import training_samples
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder, anchored
 

@@ -24,7 +24,7 @@ from training.command_line import (
 )
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, read_samples
-from training.loose import loose
+from training.pairing.loose import loose
 from training.store.check import same_media, skip_summary, too_many_skipped, write_skipped
 from training.store.files import StoreFiles
 from training.store.index import StoredVideo, read_locations

@@ -22,7 +22,8 @@ codes), error and detail. A video without a usable clip is one row with `error` 
 `clip`.
 
 variant, has_places and places uint8 [T, PLACES, PLACES] are of the clips that were made of a video (see
-`training.pairs`): which one it is, and how much of each place was forged, 0..255. Without them they are "", False, 0.
+`training.pairing.pairs`): which one it is, and how much of each place was forged, 0..255. Without them they are "",
+False, 0.
 """
 
 RowSource = Callable[[Mapping[str, Any]], list[Row]]

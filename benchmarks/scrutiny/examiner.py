@@ -28,7 +28,7 @@ from scrutiny.probes import (
 from scrutiny.records import Record
 from scrutiny.studio import Studio, person_of
 from training.data.manifest import Sample
-from training.pairs import Pair
+from training.pairing.pairs import Pair
 
 CLEAN = "clean"
 GIVEN = "given"

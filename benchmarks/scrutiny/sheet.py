@@ -9,7 +9,7 @@ import numpy as np
 from aura_model.clips import Clip
 from aura_model.heatmap import overlay
 from scrutiny.examiner import Scores
-from training.pairs import Pair
+from training.pairing.pairs import Pair
 
 SIDE = 128
 TEXT_HEIGHT = 16

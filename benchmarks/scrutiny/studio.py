@@ -12,7 +12,7 @@ from aura_model.config import Config
 from aura_model.errors import ConfigError
 from aura_model.seeds import derive_seed
 from training.data.manifest import Sample
-from training.pairs import Draw, Pair, PairSource
+from training.pairing.pairs import Draw, Pair, PairSource
 from training.rows import EVALUATION, Row, RowSource, path_row
 
 NEAREST = 3
@@ -23,7 +23,7 @@ class Studio:
     """Makes pairs; the same (person, family, draw) gives the same pair."""
 
     def __init__(self, config: Config, loose_rows: RowSource, donors: Sequence[Sample]) -> None:
-        """Take loose crops from `loose_rows`, see `training.pairs.PairSource`; donors are of these people.
+        """Take loose crops from `loose_rows`, see `training.pairing.pairs.PairSource`; donors are of these people.
 
         Raises:
             ConfigError: the configuration makes no pseudo-fakes, so it says nothing of loose crops.

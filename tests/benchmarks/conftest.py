@@ -15,7 +15,7 @@ from aura_model.media import MediaInfo
 from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training.data.manifest import Sample
-from training.loose import loose
+from training.pairing.loose import loose
 from training.rows import ClipShape, Row, error_row, rows_of
 
 FRAMES, LOOSE, SIZE = 3, 96, 64

@@ -15,7 +15,7 @@ from aura_model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel, load_for_inference
 from tests.operating_points import make_points
-from training import calibrate, pair_scores
+from training import calibrate
 from training.calibrate import main, overrides_of, parser
 from training.calibration import CalibrationError, HeldOut, fit, sigmoid
 from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
@@ -24,7 +24,8 @@ from training.evaluation.evaluation import evaluate
 from training.evaluation.provenance import CheckpointFacts, Provenance, digest_of
 from training.evaluation.results import Results, write_results
 from training.evaluation.score_table import ClipLine, VideoLines, write_scores
-from training.pair_scores import PairScore, ScoredPairs
+from training.pairing import pair_scores
+from training.pairing.pair_scores import PairScore, ScoredPairs
 
 OPTIONS = {
     "--help",

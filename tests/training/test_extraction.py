@@ -12,8 +12,8 @@ from aura_model.errors import AuraError, MediaError
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample
 from training.extraction import MediaRows, clip_source, training_source
-from training.loose import loose
-from training.pairs import PairSource
+from training.pairing.loose import loose
+from training.pairing.pairs import PairSource
 from training.rows import EVALUATION, ClipShape, Row, rows_of
 from training.store.files import StoreFiles
 from training.store.writer import write_videos

@@ -21,7 +21,7 @@ from aura_model.config import Config
 from aura_model.settings import load_config
 from training import preextract
 from training.data.manifest import read_samples
-from training.loose import loose
+from training.pairing.loose import loose
 from training.preextract import main, overrides_of, parser
 from training.rows import ClipShape, Row, error_row, rows_of, to_rows
 from training.store.extractor import ExtractionError, GroupExtractor, Report

@@ -7,7 +7,7 @@ import pytest
 from aura_model.augment.families import HELD_OUT, PROBES
 from aura_model.config import Config
 from aura_model.settings import load_config
-from training.loose import loose
+from training.pairing.loose import loose
 
 RECIPES = sorted((Path(__file__).parents[2] / "training" / "recipes").glob("*.yaml"))
 

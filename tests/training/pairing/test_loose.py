@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from aura_model.config import Config
-from training.loose import loose
+from training.pairing.loose import loose
 
 PAIRS = "dataset.pseudo_fakes={enabled: true, margin: 0.6, size: 200}"
 

@@ -17,13 +17,13 @@ from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
 from aura_model.scores import ClipScore
 from tests.operating_points import make_points
-from training import pair_scores
 from training.calibration import CalibrationError
 from training.data.manifest import Sample
-from training.pair_scores import PairScore, ScoredPairs, score_pairs, scores_of
+from training.pairing import pair_scores
+from training.pairing.pair_scores import PairScore, ScoredPairs, score_pairs, scores_of
 from training.rows import EVALUATION, ClipShape, Row, error_row, rows_of
 
-MEDIA = Path(__file__).parent.parent / "media"
+MEDIA = Path(__file__).parents[2] / "media"
 SAMPLE = Sample("v1", 0, "val", "/faces/v1.png", {"identity": "somebody"})
 PASS = {"epoch": EVALUATION, "slot": 0}
 

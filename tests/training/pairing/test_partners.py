@@ -11,8 +11,8 @@ from training.data.debugset import MEDIA
 from training.data.errors import DatasetError
 from training.data.manifest import Sample
 from training.extraction import clip_source, training_source
-from training.loose import loose
-from training.partners import Partners, training_samples
+from training.pairing.loose import loose
+from training.pairing.partners import Partners, training_samples
 from training.rows import path_row
 from training.store.files import StoreFiles
 from training.store.writer import write_videos

@@ -1,11 +1,11 @@
-"""Which genuine video a fake is rendered beside. Apart from `training.pairs`, which needs no data set."""
+"""Which genuine video a fake is rendered beside. Apart from `training.pairing.pairs`, which needs no data set."""
 
 from functools import cached_property
 
 from aura_model.config import Config
 from aura_model.errors import ConfigError
 from training.data.manifest import Sample, partners_of, read_samples
-from training.loose import loose
+from training.pairing.loose import loose
 from training.rows import Row, path_row
 
 

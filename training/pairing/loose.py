@@ -1,4 +1,4 @@
-"""How clips are cut out of which pairs are made. Apart from `training.pairs`, which brings torch."""
+"""How clips are cut out of which pairs are made. Apart from `training.pairing.pairs`, which brings torch."""
 
 from aura_model.config import Config
 

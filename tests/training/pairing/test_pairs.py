@@ -16,9 +16,9 @@ from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.faces import crop_face
 from aura_model.media import MediaInfo
-from training import pairs
-from training.loose import loose
-from training.pairs import Draw, Pair, PairSource, inside, is_still, material_of
+from training.pairing import pairs
+from training.pairing.loose import loose
+from training.pairing.pairs import Draw, Pair, PairSource, inside, is_still, material_of
 from training.rows import EVALUATION, PLACES, ClipShape, Row, error_row, rows_of, to_columns
 
 FRAMES, SIDE, LOOSE = 2, 64, 96

@@ -1,7 +1,7 @@
 """The scores of pseudo-fake pairs, without Ray: made and scored in a few processes, so that only numbers travel.
 
-A pair is a genuine clip and its forgery, see `training.pairs`. Here each counts once and as it was rendered, for
-`training/calibrate.py` to fit to; `benchmarks/robustness.py` scores pairs that it changes, in processes of its own.
+A pair is a genuine clip and its forgery, see `training.pairing.pairs`. Here each counts once and as it was rendered,
+for `training/calibrate.py` to fit to; `benchmarks/robustness.py` scores pairs that it changes, in processes of its own.
 """
 
 import json

@@ -1,0 +1,1 @@
+"""Genuine clips beside their forgeries: how they are cut, made and scored."""
