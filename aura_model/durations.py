@@ -8,7 +8,7 @@ from av.container import InputContainer
 from av.stream import Disposition, Stream
 
 from aura_model.config import LimitsConfig
-from aura_model.elementary import Track
+from aura_model.elementary import ElementaryStream
 from aura_model.errors import MediaError
 from aura_model.stills import STILLS, jpeg_ends
 
@@ -20,7 +20,7 @@ GUESSED = frozenset({"mpegts", "mpeg", "mp3", "aac"})
 TO_THE_END = frozenset({"flv", "matroska,webm"})
 """Containers whose header may have the moment of the end, on a clock that a recorded live stream begins late."""
 BY_TRACK = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "avi"})
-"""Containers whose header has a duration for each track, so that a longer one that is not read does not count."""
+"""Containers whose header has a duration for each stream, so that a longer one that is not read does not count."""
 LASTING = frozenset({"video", "audio", "subtitle"})
 """Kinds of streams that a header's duration may be of."""
 RUN_UP = 0.25
@@ -61,7 +61,7 @@ def _claim(container: InputContainer, start: float) -> float:
 
 
 def beginning(starts: Iterable[float | None]) -> float | None:
-    """The moment that counts as 0, by the starts of the tracks, the picture's first; None where none has one.
+    """The moment that counts as 0, by the starts of the streams, the picture's first; None where none has one.
 
     It is the first frame's, so that the sound of a codec that needs a run-up begins a little before it; where the sound
     begins clearly earlier, as when a camera was switched on later, players begin with the sound. What lies long before
@@ -74,36 +74,36 @@ def beginning(starts: Iterable[float | None]) -> float | None:
     return earliest if earliest >= -RUN_UP and known[0] - earliest > RUN_UP else known[0]
 
 
-def lasting(container: InputContainer, tracks: Iterable[Track[Any]]) -> float:
-    """Seconds from the `beginning` to the end of the longer track.
+def lasting(container: InputContainer, streams: Iterable[ElementaryStream[Any]]) -> float:
+    """Seconds from the `beginning` to the end of the longer stream.
 
     Where no packet has a timestamp, what the header claims or FFmpeg guesses must do.
     """
     if container.format.name in STILLS:
         return 0.0
-    spans = [(track.start, track.end) for track in tracks]
+    spans = [(stream.start, stream.end) for stream in streams]
     start = beginning(start for start, _ in spans)
     if start is None:
         return _stated(container)
     return max(0.0, *(end - start for _, end in spans if end is not None))
 
 
-def is_cut(container: InputContainer, tracks: Mapping[int, Track[Any]]) -> bool:
+def is_cut(container: InputContainer, streams: Mapping[int, ElementaryStream[Any]]) -> bool:
     """Whether there is less than the header claims, or of a JPEG no end."""
     if container.format.name == "jpeg_pipe":
-        return not all(jpeg_ends(memoryview(packet)) for track in tracks.values() for packet in track.packets)
+        return not all(jpeg_ends(memoryview(packet)) for stream in streams.values() for packet in stream.packets)
     if container.format.name in STILLS | GUESSED:
         return False
     if container.format.name in BY_TRACK:
-        return any(_misses(track.claimed, track.span or 0.0) for track in tracks.values())
-    return _ends_early(container, tracks)
+        return any(_misses(stream.claimed, stream.span or 0.0) for stream in streams.values())
+    return _ends_early(container, streams)
 
 
-def _ends_early(container: InputContainer, tracks: Mapping[int, Track[Any]]) -> bool:
-    """Whether the longest track is shorter than claimed; where a stream is not read, the claim may be of that one."""
-    if any(_lasts(stream) and stream.index not in tracks for stream in container.streams):
+def _ends_early(container: InputContainer, streams: Mapping[int, ElementaryStream[Any]]) -> bool:
+    """Whether the longest stream is shorter than claimed; where a stream is not read, the claim may be of that one."""
+    if any(_lasts(stream) and stream.index not in streams for stream in container.streams):
         return False
-    spans = [(track.start, track.end) for track in tracks.values()]
+    spans = [(stream.start, stream.end) for stream in streams.values()]
     start = min((start for start, _ in spans if start is not None), default=0.0)
     ends = [end for _, end in spans if end is not None]
     return bool(ends) and _misses(_claim(container, start), max(ends) - start)

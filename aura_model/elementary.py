@@ -18,7 +18,7 @@ REORDER = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Track(Generic[C]):
+class ElementaryStream(Generic[C]):
     """A stream apart from its container: PyAV's own stream points into the container and must not outlive it."""
 
     context: C

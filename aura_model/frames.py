@@ -15,7 +15,7 @@ from av.video.frame import VideoFrame
 from av.video.reformatter import VideoReformatter
 
 from aura_model.config import LimitsConfig
-from aura_model.elementary import Track
+from aura_model.elementary import ElementaryStream
 from aura_model.errors import MediaError
 from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, check_size
 
@@ -104,13 +104,13 @@ class FrameReader:
     def __init__(self, media: Media, limits: LimitsConfig, threads: int) -> None:
         if media.video is None:
             raise ValueError("the media holds no video")
-        self._track: Track[VideoCodecContext] = media.video
+        self._stream: ElementaryStream[VideoCodecContext] = media.video
         self._limits = limits
         self._start = media.start
         self._still = media.still
         self._interval = 1 / media.fps if media.fps else 0.0
-        self._keys = _key_frames(self._track, self._start)
-        self._context = _prepare(self._track.context, limits, threads)
+        self._keys = _key_frames(self._stream, self._start)
+        self._context = _prepare(self._stream.context, limits, threads)
         self._next_packet = 0
         self._begun = 0
         self._decoded: deque[VideoFrame] = deque()
@@ -198,7 +198,7 @@ class FrameReader:
         self.frames += 1
         self.marred += frame.is_corrupt
         stamp = frame.pts if frame.pts is not None else frame.dts
-        time = float(stamp * self._track.time_base) - self._start if stamp is not None else self._last + self._interval
+        time = float(stamp * self._stream.time_base) - self._start if stamp is not None else self._last + self._interval
         self._last = time if math.isfinite(time) else 0.0
         return _Shown(self._last, frame, aspect)
 
@@ -207,11 +207,11 @@ class FrameReader:
 
         A still has square pixels: its density is that of print.
         """
-        aspect = self._track.aspect or self._context.sample_aspect_ratio
+        aspect = self._stream.aspect or self._context.sample_aspect_ratio
         return float(aspect) if aspect and not self._still else 1.0
 
     def _feed(self) -> None:
-        packets = self._track.packets
+        packets = self._stream.packets
         self._ended = self._next_packet >= len(packets)
         packet = None if self._ended else packets[self._next_packet]
         self._next_packet += 1
@@ -235,9 +235,9 @@ def _prepare(context: VideoCodecContext, limits: LimitsConfig, threads: int) -> 
     return context
 
 
-def _key_frames(track: Track[VideoCodecContext], start: float) -> list[tuple[int, float]]:
+def _key_frames(stream: ElementaryStream[VideoCodecContext], start: float) -> list[tuple[int, float]]:
     """Index and time of each key frame from which decoding can begin anew; those whose clock was set back are none."""
-    times = ((index, track.time(packet)) for index, packet in enumerate(track.packets) if packet.is_keyframe)
+    times = ((index, stream.time(packet)) for index, packet in enumerate(stream.packets) if packet.is_keyframe)
     keys: list[tuple[int, float]] = []
     for index, time in times:
         if time is not None and (not keys or time - start > keys[-1][1]):

@@ -25,7 +25,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from aura_model.clocks import SET_ANEW, one_clock, unstamp_strays
 from aura_model.config import LimitsConfig, NonNegative
 from aura_model.durations import beginning, check_duration, claimed, is_cut, lasting
-from aura_model.elementary import C, Track
+from aura_model.elementary import C, ElementaryStream
 from aura_model.errors import ConfigError, MediaError
 from aura_model.sniff import check_names
 from aura_model.stills import JPEG, STILLS, still_size
@@ -84,8 +84,8 @@ class Media:
     sha256: str
     bytes: int
     container: str
-    video: Track[VideoCodecContext] | None
-    audio: Track[AudioCodecContext] | None
+    video: ElementaryStream[VideoCodecContext] | None
+    audio: ElementaryStream[AudioCodecContext] | None
     duration: float
     """Seconds, from the packets that are there, not from what the header claims."""
     truncated: bool
@@ -99,7 +99,7 @@ class Media:
     @property
     def start(self) -> float:
         """The moment that counts as 0, seconds of the container's clock."""
-        return beginning(track.start for track in (self.video, self.audio) if track) or 0.0
+        return beginning(stream.start for stream in (self.video, self.audio) if stream) or 0.0
 
     @property
     def fps(self) -> float:
@@ -139,15 +139,15 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
             raise MediaError("no_video_stream", "The file holds neither video nor sound that can be decoded.")
         for video in videos:
             _check_video(container, video, limits)
-        pictures = {video.index: _track(video, video.codec_context) for video in videos}
-        sound = _track(audio, audio.codec_context) if audio else None
+        pictures = {video.index: _elementary(video, video.codec_context) for video in videos}
+        sound = _elementary(audio, audio.codec_context) if audio else None
         sounds = {audio.index: sound} if audio and sound else {}
         _read_packets(container, {**pictures, **sounds}, limits)
         index, picture = _longest(pictures)
-        tracks: dict[int, Track[Any]] = {**({index: picture} if picture else {}), **sounds}
+        streams: dict[int, ElementaryStream[Any]] = {**({index: picture} if picture else {}), **sounds}
         if picture and container.format.name in STILLS:
             _keep_one(picture, limits)
-        duration = lasting(container, tracks.values())
+        duration = lasting(container, streams.values())
         check_duration(duration, limits)
         yield Media(
             sha256=digest,
@@ -156,7 +156,7 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
             video=_held(picture, sound),
             audio=_held(sound, picture),
             duration=duration,
-            truncated=is_cut(container, tracks),
+            truncated=is_cut(container, streams),
         )
 
 
@@ -227,13 +227,15 @@ def _choose_videos(container: InputContainer) -> list[VideoStream]:
     return [one for one in ranked if rank(one)[:3] == rank(ranked[0])[:3] and rank(one)[0]] or ranked[:1]
 
 
-def _longest(pictures: Mapping[int, Track[VideoCodecContext]]) -> tuple[int, Track[VideoCodecContext] | None]:
+def _longest(
+    pictures: Mapping[int, ElementaryStream[VideoCodecContext]],
+) -> tuple[int, ElementaryStream[VideoCodecContext] | None]:
     """The first that is about as long as the longest: a few frames beside a film do not stand for it."""
-    longest = max((track.span or 0.0 for track in pictures.values()), default=0.0)
-    most = max((track.count for track in pictures.values()), default=0)
-    for index, track in pictures.items():
-        if (track.span or 0.0) >= longest / 2 and track.count >= most / 8:
-            return index, track
+    longest = max((stream.span or 0.0 for stream in pictures.values()), default=0.0)
+    most = max((stream.count for stream in pictures.values()), default=0)
+    for index, stream in pictures.items():
+        if (stream.span or 0.0) >= longest / 2 and stream.count >= most / 8:
+            return index, stream
     return next(iter(pictures.items()), (-1, None))
 
 
@@ -271,38 +273,40 @@ def check_size(width: int, height: int, limits: LimitsConfig) -> None:
         raise MediaError("resolution_too_small", f"Frames are {width}x{height}; send a video that shows a face.")
 
 
-def _track(stream: VideoStream | AudioStream, context: C) -> Track[C]:
+def _elementary(stream: VideoStream | AudioStream, context: C) -> ElementaryStream[C]:
     base = stream.time_base or Fraction(1, av.time_base)
     aspect = stream.sample_aspect_ratio if isinstance(stream, VideoStream) else None
-    return Track(context, base, float((stream.duration or 0) * base), aspect)
+    return ElementaryStream(context, base, float((stream.duration or 0) * base), aspect)
 
 
-def _held(track: Track[C] | None, other: Track[Any] | None) -> Track[C] | None:
-    """A track, or None where it is only announced: browsers announce a video that they then record no frame of."""
-    return None if track and other and other.packets and not track.packets else track
+def _held(stream: ElementaryStream[C] | None, other: ElementaryStream[Any] | None) -> ElementaryStream[C] | None:
+    """A stream, or None where it is only announced: browsers announce a video that they then record no frame of."""
+    return None if stream and other and other.packets and not stream.packets else stream
 
 
-def _read_packets(container: InputContainer, tracks: Mapping[int, Track[Any]], limits: LimitsConfig) -> None:
+def _read_packets(
+    container: InputContainer, streams: Mapping[int, ElementaryStream[Any]], limits: LimitsConfig
+) -> None:
     """Read on from the first packet if what the header claims, which may depend on that one, is within the limits."""
-    packets = _packets(container, tracks)
+    packets = _packets(container, streams)
     first = next(packets, None)
     check_duration(claimed(container, first), limits)
-    _fill(tracks, chain([first] if first else [], packets), limits)
-    for track in tracks.values():
-        unstamp_strays(track.packets, track.time_base)
+    _fill(streams, chain([first] if first else [], packets), limits)
+    for stream in streams.values():
+        unstamp_strays(stream.packets, stream.time_base)
 
 
-def _packets(container: InputContainer, tracks: Mapping[int, Track[Any]]) -> "Iterator[Packet[Any]]":
-    """Those of the tracks, in the order of the file, on one clock."""
-    packets = _intact(container.demux([container.streams[index] for index in tracks]))
+def _packets(container: InputContainer, streams: Mapping[int, ElementaryStream[Any]]) -> "Iterator[Packet[Any]]":
+    """Those of the streams, in the order of the file, on one clock."""
+    packets = _intact(container.demux([container.streams[index] for index in streams]))
     return one_clock(packets) if container.format.name in SET_ANEW else packets
 
 
-def _fill(tracks: Mapping[int, Track[Any]], packets: "Iterator[Packet[Any]]", limits: LimitsConfig) -> None:
-    """Fill the tracks; what was read before a damaged spot is kept, an empty track is refused by its decoder."""
+def _fill(streams: Mapping[int, ElementaryStream[Any]], packets: "Iterator[Packet[Any]]", limits: LimitsConfig) -> None:
+    """Fill the streams; what was read before a damaged spot is kept, an empty stream is refused by its decoder."""
     room = {
-        index: limits.max_frames * (1 if isinstance(track.context, VideoCodecContext) else AUDIO_PACKETS_PER_FRAME)
-        for index, track in tracks.items()
+        index: limits.max_frames * (1 if isinstance(stream.context, VideoCodecContext) else AUDIO_PACKETS_PER_FRAME)
+        for index, stream in streams.items()
     }
     spare = 2 * limits.max_bytes
     for packet in packets:
@@ -311,7 +315,7 @@ def _fill(tracks: Mapping[int, Track[Any]], packets: "Iterator[Packet[Any]]", li
         if min(room[index], spare) < 0:
             raise MediaError("too_many_frames", f"At most {limits.max_frames} frames are accepted.")
         if packet.size:
-            tracks[index].packets.append(packet)
+            streams[index].packets.append(packet)
 
 
 def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
@@ -323,7 +327,7 @@ def _intact(packets: "Iterator[Packet[Any]]") -> "Iterator[Packet[Any]]":
         yield from packets
 
 
-def _keep_one(picture: Track[VideoCodecContext], limits: LimitsConfig) -> None:
+def _keep_one(picture: ElementaryStream[VideoCodecContext], limits: LimitsConfig) -> None:
     """A still is one picture; a photo's file may hold more, as a gain map or for depth."""
     del picture.packets[1:]
     for packet in picture.packets:

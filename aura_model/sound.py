@@ -12,7 +12,7 @@ from av.audio.frame import AudioFrame
 from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 
-from aura_model.elementary import Track
+from aura_model.elementary import ElementaryStream
 from aura_model.media import AUDIO_CODECS, Media
 
 SAMPLE_RATE = 16000
@@ -37,11 +37,11 @@ class SoundReader:
     def __init__(self, media: Media) -> None:
         if media.audio is None:
             raise ValueError("the media holds no sound")
-        self._track: Track[AudioCodecContext] = media.audio
+        self._stream: ElementaryStream[AudioCodecContext] = media.audio
         self._start = media.start
         self._context = media.audio.context
         self._context.options = {"codec_whitelist": ",".join(sorted(AUDIO_CODECS))}
-        self._times = _packet_times(self._track, self._start, media.duration)
+        self._times = _packet_times(self._stream, self._start, media.duration)
 
     def span(self, start: float, seconds: float) -> npt.NDArray[np.float32] | None:
         """[S] samples in -1..1 from `start` s on, silence where the stream has none; None if nothing decodes."""
@@ -74,11 +74,11 @@ class SoundReader:
         stamped = np.searchsorted(self._times, self._times[max(0, first - 1)])  # the first of those with the same time
         needed = slice(int(stamped), int(last) + 1)
         self._context.flush_buffers()
-        yield from zip(self._times[needed].tolist(), self._track.packets[needed], strict=True)
+        yield from zip(self._times[needed].tolist(), self._stream.packets[needed], strict=True)
         yield end, None
 
     def _time(self, stamp: int) -> float:
-        return float(stamp * self._track.time_base) - self._start
+        return float(stamp * self._stream.time_base) - self._start
 
     def _decode(self, packet: "av.Packet[Any] | None") -> list[AudioFrame]:
         try:
@@ -157,9 +157,11 @@ def _overlay(wave: npt.NDArray[np.float32], samples: npt.NDArray[np.float32], at
     return True
 
 
-def _packet_times(track: Track[AudioCodecContext], start: float, duration: float) -> npt.NDArray[np.float64]:
+def _packet_times(
+    stream: ElementaryStream[AudioCodecContext], start: float, duration: float
+) -> npt.NDArray[np.float64]:
     """[n] rising times of the packets, seconds: one without a timestamp takes its predecessor's; evenly without any."""
-    times = [track.time(packet) for packet in track.packets]
+    times = [stream.time(packet) for packet in stream.packets]
     known = np.array([np.nan if time is None else time - start for time in times], dtype=np.float64)
     if np.all(np.isnan(known)):
         return np.linspace(0, duration, len(known), endpoint=False)
