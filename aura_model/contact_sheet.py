@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.analysis import Analysis, probability
+from aura_model.analysis import probability
 from aura_model.clips import Clip, Clips
 from aura_model.heatmap import legend, overlay
+from aura_model.reply import Analysis
 from aura_model.scores import ClipScore
 
 Image = npt.NDArray[np.uint8]

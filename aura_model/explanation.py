@@ -7,11 +7,12 @@ import cv2
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.analysis import FaceBox, Heatmap, Peak, moment
+from aura_model.analysis import moment
 from aura_model.clips import Clip, Clips
 from aura_model.config import FaceConfig
 from aura_model.faces import has_detector, square_crop
 from aura_model.heatmap import Heat, Image, hottest, overlay
+from aura_model.reply import FaceBox, Heatmap, Peak
 from aura_model.scores import ClipScore
 
 Maps = npt.NDArray[np.float32]

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from aura_model.analysis import ModelInfo
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import Checkpoint, read_checkpoint
 from aura_model.config import Config, ModelConfig
@@ -21,6 +20,7 @@ from aura_model.errors import CheckpointError, ConfigError
 from aura_model.folding import fold_batch_norms
 from aura_model.fusion import Modality, build_fusion
 from aura_model.losses import TemporalConsistencyLoss
+from aura_model.reply import ModelInfo
 from aura_model.settings import parse_config
 
 NAME = "multimodal_v1"

@@ -16,7 +16,6 @@ from rich.progress import Progress
 from rich.table import Table
 from rich.text import Text
 
-from aura_model.analysis import Analysis, Verdict
 from aura_model.calibration import band_in_force
 from aura_model.config import Config, InferenceConfig
 from aura_model.contact_sheet import Image, draw_sheet, write_sheets
@@ -31,6 +30,7 @@ from aura_model.errors import (
 )
 from aura_model.logging import printable, setup_logging
 from aura_model.predictor import Prediction, Predictor
+from aura_model.reply import Analysis, Verdict
 from aura_model.settings import load_config, override
 
 MOST_CHILDREN = 4

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from aura_model.ahead import ahead
-from aura_model.analysis import Analysis, analyse
+from aura_model.analysis import analyse
 from aura_model.clips import Clips
 from aura_model.config import Config
 from aura_model.errors import MediaError
 from aura_model.explanation import explain
+from aura_model.reply import Analysis
 from aura_model.sandbox import Sandbox
 from aura_model.scores import ClipScore
 

@@ -23,10 +23,10 @@ from ray import cloudpickle, serve
 from ray.serve import Application
 from ray.serve.config import HTTPOptions
 
-from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import Config
 from aura_model.media import MediaInfo
+from aura_model.reply import ModelInfo
 from aura_model.scores import ClipScore
 from deployments.app import AppArgs, build
 from deployments.messages import Cropped, Failed, ModelStatus, Scored, Settings

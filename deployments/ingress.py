@@ -13,10 +13,10 @@ from ray.serve.handle import DeploymentHandle
 from starlette.exceptions import HTTPException
 from starlette.middleware.cors import CORSMiddleware
 
-from aura_model.analysis import Analysis
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError
 from aura_model.logging import get_logger, setup_logging
+from aura_model.reply import Analysis
 from deployments.access import HEADER as API_KEY
 from deployments.access import Access
 from deployments.backend import ServeBackend

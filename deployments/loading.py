@@ -9,11 +9,11 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.errors import AuraError, ModelNotReadyError
 from aura_model.logging import get_logger
+from aura_model.reply import ModelInfo
 from aura_model.scores import ClipScore
 from deployments.messages import ModelStatus, Settings
 

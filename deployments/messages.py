@@ -17,10 +17,10 @@ from typing import Any, Literal, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.analysis import Heatmap, ModelInfo
 from aura_model.clips import Clips
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
+from aura_model.reply import Heatmap, ModelInfo
 from aura_model.scores import ClipScore
 from deployments.problems import PROBLEMS, ServiceError
 

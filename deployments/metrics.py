@@ -7,7 +7,7 @@ from typing import Literal, get_args
 
 from ray.serve.metrics import Counter, Gauge, Histogram
 
-from aura_model.analysis import Verdict
+from aura_model.reply import Verdict
 from deployments.problems import PROBLEMS
 
 OTHER = "other"

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 
 from starlette.requests import Request
 
-from aura_model.analysis import Analysis, analyse
+from aura_model.analysis import analyse
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from aura_model.logging import get_logger, log_inference_event
+from aura_model.reply import Analysis
 from deployments.access import Access
 from deployments.admission import Admission, Slot
 from deployments.health import HealthMonitor

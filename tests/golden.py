@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from aura_model.analysis import Analysis
 from aura_model.predictor import Predictor
+from aura_model.reply import Analysis
 from aura_model.settings import load_config
 
 HERE = Path(__file__).parent

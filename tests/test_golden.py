@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.analysis import Analysis, Heatmap
 from aura_model.boxed import MOST_BYTES, without_places
 from aura_model.checkpoint import read_checkpoint
 from aura_model.config import BOXED
+from aura_model.reply import Analysis, Heatmap
 from aura_model.settings import load_config
 from tests.golden import CLIPS, COMMAND, MEDIA, REPLIES, default_model, plain_reply
 

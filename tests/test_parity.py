@@ -12,11 +12,12 @@ import ray
 import torch
 from ray import serve
 
-from aura_model.analysis import Analysis, analyse
+from aura_model.analysis import analyse
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel, load_for_inference
 from aura_model.predictor import Predictor
+from aura_model.reply import Analysis
 from aura_model.scoring import Scorer
 from aura_model.settings import load_config
 from deployments.app import AppArgs, build

@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aura_model.analysis import Analysis
 from aura_model.media import VIDEO_CODECS
+from aura_model.reply import Analysis
 from aura_model.settings import load_config
 from tests.golden import COMMAND, REPLIES
 

@@ -5,7 +5,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.analysis import Analysis, ModelInfo, analyse
+from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips
 from aura_model.contact_sheet import (
     AMBER,
@@ -28,6 +28,7 @@ from aura_model.contact_sheet import (
 )
 from aura_model.heatmap import overlay
 from aura_model.media import MediaInfo
+from aura_model.reply import Analysis, ModelInfo
 from aura_model.scores import ClipScore
 from aura_model.settings import parse_config
 

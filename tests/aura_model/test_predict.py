@@ -18,7 +18,6 @@ from loguru import logger
 
 from aura_model import predict
 from aura_model import predictor as predictor_module
-from aura_model.analysis import Analysis, ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.contact_sheet import draw_sheet
@@ -27,6 +26,7 @@ from aura_model.logging import get_logger
 from aura_model.media import MediaInfo
 from aura_model.predict import Problem, main
 from aura_model.predictor import Prediction, Predictor
+from aura_model.reply import Analysis, ModelInfo
 from aura_model.scores import ClipScore
 from aura_model.settings import parse_config
 from tests.operating_points import make_points

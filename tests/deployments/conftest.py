@@ -10,10 +10,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.analysis import FaceBox, Heatmap, ModelInfo, Peak
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.media import MediaInfo
+from aura_model.reply import FaceBox, Heatmap, ModelInfo, Peak
 from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from deployments import metrics

@@ -18,9 +18,9 @@ import pytest
 from loguru import logger
 from ray.exceptions import TaskCancelledError
 
-from aura_model.analysis import Analysis
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, AuraError, MediaError, ModelNotReadyError
+from aura_model.reply import Analysis
 from deployments.forms import MAX_PARTS, OVERHEAD
 from deployments.health import HealthMonitor
 from deployments.messages import ModelStatus, Scored

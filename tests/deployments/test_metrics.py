@@ -7,9 +7,9 @@ import httpx
 import pytest
 from ray.serve import metrics as serve_metrics
 
-from aura_model.analysis import Verdict
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, MediaError
+from aura_model.reply import Verdict
 from deployments import metrics
 from deployments.messages import ModelStatus
 from deployments.metrics import METRICS, CropperMetrics, DetectorMetrics, IngressMetrics, Metric

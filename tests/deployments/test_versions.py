@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from pydantic import BaseModel
 
-from aura_model.analysis import Heatmap, ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.errors import AuraError, ConfigError, MediaError, ModelNotReadyError
 from aura_model.media import MediaInfo
+from aura_model.reply import Heatmap, ModelInfo
 from aura_model.scores import ClipScore
 from deployments.messages import MESSAGES, Cropped, Failed, ModelStatus, Scored, Settings, Trace, Unfit, fit_of
 from deployments.problems import ServiceError

@@ -8,9 +8,9 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from aura_model.analysis import ModelInfo
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
+from aura_model.reply import ModelInfo
 from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training import batch_predict, run

@@ -14,11 +14,11 @@ import pytest
 import ray
 import torch
 
-from aura_model.analysis import Analysis
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel
 from aura_model.predictor import Predictor
+from aura_model.reply import Analysis
 from aura_model.settings import load_config
 from training.prediction.inputs import find_inputs
 from training.prediction.journal import journal_path

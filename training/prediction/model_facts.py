@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from aura_model.analysis import ModelInfo
 from aura_model.config import Config
+from aura_model.reply import ModelInfo
 
 
 @dataclass(frozen=True)

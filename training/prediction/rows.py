@@ -10,9 +10,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ConfigDict
 
-from aura_model.analysis import Analysis, analyse
+from aura_model.analysis import analyse
 from aura_model.atomic import replacing
 from aura_model.errors import MEDIA_ERRORS, ConfigError
+from aura_model.reply import Analysis
 from training.prediction.model_facts import ModelFacts
 from training.rows import NO_CLIPS
 

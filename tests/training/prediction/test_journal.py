@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from aura_model.analysis import ModelInfo
 from aura_model.config import Config
+from aura_model.reply import ModelInfo
 from training.data.manifest import Sample
 from training.prediction.journal import Journal, JournalError, JournalHeader, journal_path, open_journal
 from training.prediction.model_facts import ModelFacts

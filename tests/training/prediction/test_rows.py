@@ -6,10 +6,11 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from aura_model.analysis import Analysis, ModelInfo, analyse
+from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import MEDIA_ERRORS, ConfigError
+from aura_model.reply import Analysis, ModelInfo
 from aura_model.scores import ClipScore
 from training.data.manifest import Sample
 from training.prediction.model_facts import ModelFacts
