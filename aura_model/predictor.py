@@ -110,7 +110,7 @@ def load_scorer(config: Config, passes: int = 1) -> "Scorer":
         CheckpointError: the checkpoint is missing, damaged or foreign.
     """
     # Imported here, so that a wrong argument is told at once: torch takes seconds.
-    from aura_model.model import load_for_inference
+    from aura_model.model_loading import load_for_inference
     from aura_model.scoring import Scorer
 
     device = config.inference.device

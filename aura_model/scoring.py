@@ -16,7 +16,7 @@ from aura_model.batch import to_batch
 from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.device import resolve_device
-from aura_model.model import LoadedModel
+from aura_model.model_loading import LoadedModel
 from aura_model.scores import ClipScore
 
 CPU_FRAMES = 16

@@ -44,7 +44,7 @@ from aura_model.augment.perturbations import LEVELS, PERTURBATIONS
 from aura_model.calibration import Band, band_in_force
 from aura_model.checkpoint import read_checkpoint
 from aura_model.config import Config, Family
-from aura_model.model import LoadedModel
+from aura_model.model_loading import LoadedModel
 from aura_model.predictor import load_scorer
 from aura_model.scoring import Scorer
 from aura_model.settings import load_config, override, parse_config

@@ -15,7 +15,8 @@ from ray import serve
 from aura_model.analysis import analyse
 from aura_model.checkpoint import save_checkpoint
 from aura_model.config import Config
-from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.model import MultimodalModel
+from aura_model.model_loading import load_for_inference
 from aura_model.predictor import Predictor
 from aura_model.reply import Analysis
 from aura_model.scoring import Scorer

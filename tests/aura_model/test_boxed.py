@@ -14,7 +14,8 @@ from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.errors import CheckpointError
-from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.model import MultimodalModel
+from aura_model.model_loading import load_for_inference
 from aura_model.predictor import load_scorer
 from aura_model.settings import load_config, parse_config
 from tests.operating_points import make_points

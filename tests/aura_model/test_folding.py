@@ -4,7 +4,8 @@ import torch
 from torch import Tensor, nn
 
 from aura_model.folding import fold_batch_norms
-from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.model import MultimodalModel
+from aura_model.model_loading import load_for_inference
 from aura_model.settings import load_config
 
 

@@ -10,7 +10,8 @@ from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.errors import CheckpointError, ConfigError
-from aura_model.model import MultimodalModel, load_for_inference, restore
+from aura_model.model import MultimodalModel
+from aura_model.model_loading import load_for_inference, restore
 from aura_model.settings import load_config
 from tests.operating_points import make_points
 

@@ -16,7 +16,8 @@ from aura_model.batch import to_batch
 from aura_model.calibration import Calibration
 from aura_model.clips import Clip
 from aura_model.config import Config
-from aura_model.model import LoadedModel, ModelOutput, load_for_inference
+from aura_model.model import ModelOutput
+from aura_model.model_loading import LoadedModel, load_for_inference
 from aura_model.scores import ClipScore
 from aura_model.scoring import CPU_FRAMES, LOWEST_PRIORITY, Scorer, log_odds
 from aura_model.settings import load_config

@@ -13,7 +13,7 @@ import torch
 from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, blank_clip
 from aura_model.config import BOXED, Config
-from aura_model.model import LoadedModel
+from aura_model.model_loading import LoadedModel
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
 from deployments import served_model

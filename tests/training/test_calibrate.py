@@ -13,7 +13,8 @@ import pytest
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from aura_model.config import Config
-from aura_model.model import MultimodalModel, load_for_inference
+from aura_model.model import MultimodalModel
+from aura_model.model_loading import load_for_inference
 from tests.operating_points import make_points
 from training import calibrate
 from training.calibrate import main, overrides_of, parser

@@ -13,7 +13,7 @@ import psutil
 import pytest
 
 from aura_model.checkpoint import read_checkpoint
-from aura_model.model import load_for_inference
+from aura_model.model_loading import load_for_inference
 from aura_model.settings import load_config
 from training.data.debugset import MEDIA, make_debug_set
 

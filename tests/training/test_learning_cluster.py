@@ -21,7 +21,7 @@ from aura_model.analysis import probability
 from aura_model.config import Config
 from aura_model.intervals import bootstrap_intervals
 from aura_model.metrics import compute_auc
-from aura_model.model import load_for_inference
+from aura_model.model_loading import load_for_inference
 from aura_model.scoring import Scorer
 from aura_model.settings import load_config
 from training.data.debugset import MEDIA

@@ -14,7 +14,7 @@ from sklearn.metrics import brier_score_loss, roc_auc_score
 
 from aura_model.analysis import probability
 from aura_model.config import Config
-from aura_model.model import load_for_inference
+from aura_model.model_loading import load_for_inference
 from aura_model.scoring import Scorer
 from training.data.debugset import MEDIA
 from training.data.manifest import Sample

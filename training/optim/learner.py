@@ -13,7 +13,7 @@ from aura_model.checkpoint import Checkpoint, read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.errors import CheckpointError
 from aura_model.model import MultimodalModel
-from aura_model.model import restore as restore_weights
+from aura_model.model_loading import restore as restore_weights
 from aura_model.scoring import log_odds
 from training.optim.average import WeightAverage
 from training.optim.freezing import Freeze

@@ -24,7 +24,7 @@ def read_model_facts(config: Config) -> ModelFacts:
         ConfigError: the backbone cannot be had.
         CheckpointError: the checkpoint is missing, damaged or foreign.
     """
-    from aura_model.model import load_for_inference  # torch takes seconds
+    from aura_model.model_loading import load_for_inference  # torch takes seconds
 
     named = config.inference.checkpoint
     chosen = named.resolve() if isinstance(named, Path) else named  # each node has the package's own in its own place

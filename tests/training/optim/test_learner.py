@@ -14,7 +14,7 @@ from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.errors import CheckpointError, ConfigError
-from aura_model.model import load_for_inference
+from aura_model.model_loading import load_for_inference
 from training.optim.learner import Learner, amp_type
 from training.targets import Targets
 
