@@ -10,7 +10,8 @@ import numpy.typing as npt
 from aura_model.analysis import moment
 from aura_model.clips import Clip, Clips
 from aura_model.config import FaceConfig
-from aura_model.faces import has_detector, square_crop
+from aura_model.cropping import square_crop
+from aura_model.faces import has_detector
 from aura_model.heatmap import Heat, Image, hottest, overlay
 from aura_model.reply import FaceBox, Heatmap, Peak
 from aura_model.scores import ClipScore

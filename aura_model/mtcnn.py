@@ -12,8 +12,9 @@ import cv2
 import numpy as np
 
 from aura_model.config import FaceConfig
+from aura_model.cropping import resample
 from aura_model.errors import ConfigError
-from aura_model.faces import Face, Floats, Image, largest_first, resample, shrink, suppress
+from aura_model.faces import Face, Floats, Image, largest_first, shrink, suppress
 
 WEIGHTS_SHA256 = MappingProxyType(
     {

@@ -9,8 +9,9 @@ import numpy.typing as npt
 from av.video.frame import VideoFrame
 
 from aura_model.config import FaceConfig, LimitsConfig
+from aura_model.cropping import center_crop, crop_face
 from aura_model.errors import MediaError
-from aura_model.faces import Face, FaceDetector, Floats, Image, center_crop, crop_face
+from aura_model.faces import Face, FaceDetector, Floats, Image
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import Media
 from aura_model.stopwatch import Stopwatch

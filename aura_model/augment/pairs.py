@@ -19,7 +19,7 @@ from aura_model.augment.families import FAMILIES
 from aura_model.augment.forgery import Forge, Forgery, Masks, Material, null_blend
 from aura_model.augment.looks import Texture, draw_lens, draw_uneven
 from aura_model.augment.video import Frames, Landmarks
-from aura_model.faces import crop_face
+from aura_model.cropping import crop_face
 
 PCM_PEAK = 32767
 EARLY = 0.4

@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aura_model.clips import ClipLoader, Clips, blank_clip, load_clips, sample_starts
+from aura_model.cropping import center_crop
 from aura_model.errors import MEDIA_ERRORS, MediaError
-from aura_model.faces import center_crop
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
 from aura_model.settings import load_config

@@ -9,8 +9,8 @@ import pytest
 from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, load_clips
 from aura_model.config import FaceConfig
+from aura_model.cropping import center_crop, crop_face
 from aura_model.explanation import PICTURE, explain
-from aura_model.faces import center_crop, crop_face
 from aura_model.heatmap import Image, overlay
 from aura_model.media import MediaInfo
 from aura_model.reply import Heatmap, ModelInfo

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from aura_model import picture
+from aura_model.cropping import crop_face
 from aura_model.errors import MediaError
-from aura_model.faces import Face, crop_face
+from aura_model.faces import Face
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
 from aura_model.picture import PictureReader

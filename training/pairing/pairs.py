@@ -13,7 +13,7 @@ from aura_model.augment.pairs import RenderSettings, Sample, render_generated, r
 from aura_model.augment.stills import StillSettings, still_to_clip
 from aura_model.clips import Clip
 from aura_model.config import Config
-from aura_model.faces import square_crop
+from aura_model.cropping import square_crop
 from aura_model.media import MediaInfo
 from aura_model.seeds import derive_seed
 from training.rows import EVALUATION, PLACES, ClipShape, Row, RowSource, clip_from_row, error_row

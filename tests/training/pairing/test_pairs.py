@@ -14,7 +14,7 @@ from aura_model.augment.forgery import Material
 from aura_model.augment.pairs import RenderSettings, render_generated
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
-from aura_model.faces import crop_face
+from aura_model.cropping import crop_face
 from aura_model.media import MediaInfo
 from training.pairing import pairs
 from training.pairing.loose import loose
