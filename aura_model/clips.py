@@ -5,7 +5,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING, BinaryIO
 
 import numpy as np
@@ -18,23 +17,13 @@ from aura_model.media import Media, MediaInfo, open_media
 from aura_model.picture import Crops, Picture, PictureReader, Window
 from aura_model.sound import SAMPLE_RATE, SoundReader
 from aura_model.stopwatch import Stopwatch
+from aura_model.streams import CONTAINER_NAMES
 
 if TYPE_CHECKING:
     from aura_model.speech import SpeechGate
 
 ROUNDED = 0.01
 """Clips by which a duration may be short of a whole number of them, as containers round it."""
-CONTAINER_NAMES = MappingProxyType(
-    {
-        "mov,mp4,m4a,3gp,3g2,mj2": "mp4",
-        "matroska,webm": "matroska",
-        "mpeg": "mpegps",
-        "jpeg_pipe": "jpeg",
-        "png_pipe": "png",
-        "webp_pipe": "webp",
-    }
-)
-"""FFmpeg's names that a reader would not know, and what the reply says instead."""
 
 Wave = npt.NDArray[np.float32]
 """[S] mono 16 kHz, -1..1."""

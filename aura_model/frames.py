@@ -17,7 +17,8 @@ from av.video.reformatter import VideoReformatter
 from aura_model.config import LimitsConfig
 from aura_model.elementary import ElementaryStream
 from aura_model.errors import MediaError
-from aura_model.media import STILL_CODECS, VIDEO_CODECS, Media, check_size
+from aura_model.media import Media, check_size
+from aura_model.streams import STILL_CODECS, VIDEO_CODECS
 
 EARLY = 1e-3
 """A frame counts as displayed this many seconds before its time, for rounded timestamps."""

@@ -17,7 +17,6 @@ import av
 from av.audio.codeccontext import AudioCodecContext
 from av.audio.stream import AudioStream
 from av.container import InputContainer
-from av.stream import Disposition
 from av.video.codeccontext import VideoCodecContext
 from av.video.stream import VideoStream
 from pydantic import BaseModel, ConfigDict, Field
@@ -29,27 +28,13 @@ from aura_model.elementary import C, ElementaryStream
 from aura_model.errors import ConfigError, MediaError
 from aura_model.sniff import check_names
 from aura_model.stills import JPEG, STILLS, still_size
+from aura_model.streams import CONTAINERS, choose_audio, choose_videos, is_accepted, longest_picture
 
-VIDEOS = frozenset({"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm", "avi", "mpegts", "mpeg", "flv"})
-SOUNDS = frozenset({"ogg", "wav", "mp3", "flac", "aac"})
-CONTAINERS = ",".join(sorted(STILLS | VIDEOS | SOUNDS))
-VIDEO_CODECS = frozenset(
-    {"h264", "hevc", "vp8", "vp9", "av1", "libdav1d", "mpeg4", "mpeg2video", "mpeg1video", "mjpeg", "h263"}
-)
-FRAME_FOLDER = "frames of a folder"
-"""The comment in a QuickTime file that a data set's frames were packed into; there alone PNG is a codec of video."""
-STILL_CODECS = frozenset({"mjpeg", "png", "webp"})
-AUDIO_CODECS = frozenset(
-    {"aac", "aac_latm", "mp3", "mp3float", "mp2", "mp2float", "opus", "vorbis", "flac", "ac3", "eac3", "amrnb", "amrwb"}
-    | {"alac", "adpcm_ima_wav", "adpcm_ms", "pcm_alaw", "pcm_f32be", "pcm_f32le", "pcm_f64le", "pcm_mulaw", "pcm_s16be"}
-    | {"pcm_s16le", "pcm_s24be", "pcm_s24le", "pcm_s32be", "pcm_s32le", "pcm_s8", "pcm_u8"}
-    | {"adpcm_ima_qt", "pcm_bluray", "pcm_dvd", "pcm_f64be"}
-)
-OLDEST_FFMPEG = (8, 1, 2)
-"""Releases before it have published holes (CVE-2026-8461 and others)."""
 if TYPE_CHECKING:
     from av.packet import Packet
 
+OLDEST_FFMPEG = (8, 1, 2)
+"""Releases before it have published holes (CVE-2026-8461 and others)."""
 AUDIO_PACKETS_PER_FRAME = 10
 """Sound may have this many packets for each video frame that the limits allow."""
 
@@ -134,7 +119,7 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
     digest = _sha256(file)
     with _open(file, head) as container:
         _check_streams(container, limits)
-        videos, audio = _choose_videos(container), _choose_audio(container)
+        videos, audio = choose_videos(container), choose_audio(container)
         if not videos and audio is None:
             raise MediaError("no_video_stream", "The file holds neither video nor sound that can be decoded.")
         for video in videos:
@@ -143,7 +128,7 @@ def open_media(file: BinaryIO, limits: LimitsConfig) -> Iterator[Media]:
         sound = _elementary(audio, audio.codec_context) if audio else None
         sounds = {audio.index: sound} if audio and sound else {}
         _read_packets(container, {**pictures, **sounds}, limits)
-        index, picture = _longest(pictures)
+        index, picture = longest_picture(pictures)
         streams: dict[int, ElementaryStream[Any]] = {**({index: picture} if picture else {}), **sounds}
         if picture and container.format.name in STILLS:
             _keep_one(picture, limits)
@@ -211,49 +196,8 @@ def _check_streams(container: InputContainer, limits: LimitsConfig) -> None:
         raise MediaError("too_many_streams", f"At most {limits.max_streams} streams are accepted in one file.")
 
 
-def _choose_videos(container: InputContainer) -> list[VideoStream]:
-    """The moving pictures that can be decoded, the largest first, else one that cannot; cover art is none."""
-    pictures = [s for s in container.streams.video if not s.disposition & Disposition.attached_pic]
-
-    def rank(stream: VideoStream) -> tuple[bool, bool, bool, int]:
-        """Whether it can be decoded, whether it moves (a JPEG beside a video is its thumbnail), then pixels a frame."""
-        context = stream.codec_context
-        if not context:
-            return False, False, False, 0
-        moves = stream.frames != 1, context.name != "mjpeg"  # some containers do not count the frames
-        return _is_accepted(container, stream), *moves, context.width * context.height
-
-    ranked = sorted(pictures, key=rank, reverse=True)
-    return [one for one in ranked if rank(one)[:3] == rank(ranked[0])[:3] and rank(one)[0]] or ranked[:1]
-
-
-def _longest(
-    pictures: Mapping[int, ElementaryStream[VideoCodecContext]],
-) -> tuple[int, ElementaryStream[VideoCodecContext] | None]:
-    """The first that is about as long as the longest: a few frames beside a film do not stand for it."""
-    longest = max((stream.span or 0.0 for stream in pictures.values()), default=0.0)
-    most = max((stream.count for stream in pictures.values()), default=0)
-    for index, stream in pictures.items():
-        if (stream.span or 0.0) >= longest / 2 and stream.count >= most / 8:
-            return index, stream
-    return next(iter(pictures.items()), (-1, None))
-
-
-def _is_accepted(container: InputContainer, stream: VideoStream) -> bool:
-    codecs = STILL_CODECS if container.format.name in STILLS else VIDEO_CODECS
-    if container.metadata.get("comment") == FRAME_FOLDER:
-        codecs |= {"png"}
-    return bool(stream.codec_context) and stream.codec_context.name in codecs
-
-
-def _choose_audio(container: InputContainer) -> AudioStream | None:
-    """The default among the sounds that can be decoded, else the first: a player plays that one."""
-    sounds = [s for s in container.streams.audio if s.codec_context and s.codec_context.name in AUDIO_CODECS]
-    return max(sounds, key=lambda sound: bool(sound.disposition & Disposition.default), default=None)
-
-
 def _check_video(container: InputContainer, video: VideoStream, limits: LimitsConfig) -> None:
-    if not _is_accepted(container, video):
+    if not is_accepted(container, video):
         codec = video.codec_context.name if video.codec_context else "unknown"
         raise MediaError("unsupported_codec", f"The video codec {codec} is not accepted; send H.264, HEVC, VP9 or AV1.")
     check_size(video.codec_context.width, video.codec_context.height, limits)

@@ -111,4 +111,4 @@ RECOGNISERS: Mapping[str, Callable[[bytes], bool]] = MappingProxyType(
         "aac": holds_aac,
     }
 )
-"""How the containers begin that `media.CONTAINERS` lists, by FFmpeg's names; it looks behind an ID3 tag for any."""
+"""How the containers begin that `streams.CONTAINERS` lists, by FFmpeg's names; it looks behind an ID3 tag for any."""

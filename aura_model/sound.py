@@ -13,7 +13,8 @@ from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 
 from aura_model.elementary import ElementaryStream
-from aura_model.media import AUDIO_CODECS, Media
+from aura_model.media import Media
+from aura_model.streams import AUDIO_CODECS
 
 SAMPLE_RATE = 16000
 PREROLL = 0.2

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 import yaml
 
-from aura_model.media import VIDEO_CODECS
 from aura_model.reply import Analysis
 from aura_model.settings import load_config
+from aura_model.streams import VIDEO_CODECS
 from tests.golden import COMMAND, REPLIES
 
 ROOT = Path(__file__).parents[1]

@@ -11,9 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aura_model.errors import MediaError
-from aura_model.media import SOUNDS, STILLS, VIDEOS, open_media
+from aura_model.media import open_media
 from aura_model.settings import load_config
 from aura_model.sniff import FOREIGN, HEAD_BYTES, RECOGNISERS, check_head
+from aura_model.stills import STILLS
+from aura_model.streams import SOUNDS, VIDEOS
 
 MEDIA = Path(__file__).parents[1] / "media"
 LIMITS = load_config(env={}).limits

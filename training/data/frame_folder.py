@@ -21,8 +21,9 @@ from pyarrow.fs import FileSystem, FileType
 
 from aura_model.config import Config, LimitsConfig
 from aura_model.errors import MediaError
-from aura_model.media import FRAME_FOLDER, check_size
+from aura_model.media import check_size
 from aura_model.stills import JPEG, PNG, still_size
+from aura_model.streams import FRAME_FOLDER
 from training.data.locations import list_files, read_bounded
 from training.data.manifest import FRAMES, MAX_META_BYTES, META, PREPROCESSED
 from training.data.sound_file import Sound, read_sound

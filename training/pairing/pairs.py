@@ -16,10 +16,12 @@ from aura_model.config import Config
 from aura_model.cropping import square_crop
 from aura_model.media import MediaInfo
 from aura_model.seeds import derive_seed
+from aura_model.stills import STILLS
+from aura_model.streams import CONTAINER_NAMES
 from training.rows import EVALUATION, PLACES, ClipShape, Row, RowSource, clip_from_row, error_row
 
-STILLS = frozenset({"jpeg", "png", "webp"})
-"""Containers of one picture, which shows no motion of its own."""
+STILL_NAMES = frozenset(CONTAINER_NAMES[still] for still in STILLS)
+"""Containers, as the reply names them, of one picture, which shows no motion of its own."""
 NO_FACE = "no_face"
 """`error` of a video that shows no face to forge."""
 
@@ -204,7 +206,7 @@ def inside(clip: Clip, margin: float, width: int, height: int) -> Material:
 
 def is_still(media: MediaInfo) -> bool:
     """Whether this is a single picture."""
-    return media.container in STILLS
+    return media.container in STILL_NAMES
 
 
 def _small(mask: Any) -> Any:
