@@ -21,7 +21,7 @@ from torch.optim.lr_scheduler import LRScheduler
 
 from aura_model.atomic import replacing
 from aura_model.calibration import Calibration, OperatingPoints
-from aura_model.config import BOXED, Config
+from aura_model.config import PACKAGED_CHECKPOINT, Config
 from aura_model.errors import CheckpointError
 from aura_model.plain import to_plain
 
@@ -49,7 +49,7 @@ REQUIRED = (
 """Keys that every checkpoint has; the last two may hold None."""
 OPTIONAL = ("training_state_dict",)
 """Keys that may be missing or hold None, besides the calibration and the operating points."""
-NOT_IN_THE_BOX = (
+NOT_PACKAGED = (
     "; this copy of the package holds no weights: set inference.checkpoint to a file of yours, "
     "or to null for an untrained model"
 )
@@ -173,7 +173,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
             content = _load(file)
         return _checked(path, content, digest)
     except OSError as error:
-        advice = NOT_IN_THE_BOX if path == BOXED else ""
+        advice = NOT_PACKAGED if path == PACKAGED_CHECKPOINT else ""
         raise CheckpointError("checkpoint_missing", f"cannot read {path}: {error.strerror}{advice}") from None
     except CheckpointError as error:
         raise CheckpointError(error.code, f"{path}: {error.detail}") from error.__cause__

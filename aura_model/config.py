@@ -20,7 +20,7 @@ from pydantic import (
 
 from aura_model.hosts import read_entry
 
-BOXED = Path(__file__).parent / "weights" / "default.pth"
+PACKAGED_CHECKPOINT = Path(__file__).parent / "weights" / "default.pth"
 """The checkpoint that comes with the package."""
 
 Finite = Annotated[float, Field(allow_inf_nan=False)]
@@ -331,7 +331,7 @@ class InferenceConfig(Section):
     @property
     def checkpoint_file(self) -> Path | None:
         """The file that `checkpoint` names; None: the model is untrained."""
-        return BOXED if self.checkpoint == "default" else self.checkpoint
+        return PACKAGED_CHECKPOINT if self.checkpoint == "default" else self.checkpoint
 
     @model_validator(mode="after")
     def _ordered(self) -> "InferenceConfig":

@@ -19,7 +19,7 @@ from typing import Any
 from performance import RESULTS, table
 
 from aura_model.checkpoint import Checkpoint, read_checkpoint
-from aura_model.config import BOXED
+from aura_model.config import PACKAGED_CHECKPOINT
 from training.calibration import share_interval
 
 ROOT = Path(__file__).parents[1]
@@ -37,7 +37,7 @@ def main() -> None:
     """Rewrite the pages."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--checkpoint", type=Path, default=BOXED)
+    parser.add_argument("--checkpoint", type=Path, default=PACKAGED_CHECKPOINT)
     parser.add_argument("--page", type=Path, nargs="*", default=list(PAGES))
     args = parser.parse_args()
     sources = read_sources(args.results, args.checkpoint)

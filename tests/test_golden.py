@@ -10,14 +10,14 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from aura_model.boxed import MOST_BYTES, without_places
 from aura_model.checkpoint import read_checkpoint
-from aura_model.config import BOXED
+from aura_model.config import PACKAGED_CHECKPOINT
+from aura_model.export import MOST_BYTES, without_paths
 from aura_model.reply import Analysis, Heatmap
 from aura_model.settings import load_config
 from tests.golden import CLIPS, COMMAND, MEDIA, REPLIES, default_model, plain_reply
 
-pytestmark = pytest.mark.skipif(not BOXED.exists(), reason="the package holds no weights yet")
+pytestmark = pytest.mark.skipif(not PACKAGED_CHECKPOINT.exists(), reason="the package holds no weights yet")
 
 PROBABILITY, PIXELS, SECONDS = 0.01, 1.0, 1e-3
 """By how much a number of a reply may differ on another machine."""
@@ -118,27 +118,27 @@ def test_the_same_place_of_the_genuine_clip_stays_cool(answers: dict[str, Analys
 @pytest.mark.parametrize("name", CLIPS)
 def test_the_reply_is_the_golden_one(answers: dict[str, Analysis], name: str) -> None:
     golden = json.loads((REPLIES / f"{name}.json").read_text())
-    version = f"multimodal_v1-{read_checkpoint(BOXED).sha256[:12]}"
+    version = f"multimodal_v1-{read_checkpoint(PACKAGED_CHECKPOINT).sha256[:12]}"
     assert golden["model"]["version"] == version, f"made by other weights: {COMMAND}"
     assert_alike(plain_reply(answers[name]), golden)
 
 
 def test_the_weights_are_small_and_hold_no_training() -> None:
-    assert BOXED.stat().st_size <= MOST_BYTES
-    stored = read_checkpoint(BOXED)
+    assert PACKAGED_CHECKPOINT.stat().st_size <= MOST_BYTES
+    stored = read_checkpoint(PACKAGED_CHECKPOINT)
     assert (stored.optimizer_state_dict, stored.scheduler_state_dict, stored.training_state_dict) == (None, None, None)
 
 
 def test_the_weights_bring_calibration_and_operating_points() -> None:
-    stored = read_checkpoint(BOXED)
+    stored = read_checkpoint(PACKAGED_CHECKPOINT)
     assert stored.calibration is not None
     assert stored.operating_points is not None
 
 
 def test_no_place_of_a_machine_is_in_the_weights() -> None:
-    stored = dict(read_checkpoint(BOXED).config)
-    assert without_places(stored, {}) == stored
+    stored = dict(read_checkpoint(PACKAGED_CHECKPOINT).config)
+    assert without_paths(stored, {}) == stored
 
 
 def test_the_default_settings_name_these_weights() -> None:
-    assert load_config(env={}).inference.checkpoint_file == BOXED
+    assert load_config(env={}).inference.checkpoint_file == PACKAGED_CHECKPOINT

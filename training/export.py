@@ -53,19 +53,19 @@ def parser() -> argparse.ArgumentParser:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status."""
     arguments = parser().parse_args(argv)
-    from aura_model.boxed import Changes, box  # torch takes seconds
+    from aura_model.export import ServedChanges, export_checkpoint  # torch takes seconds
 
     try:
-        changes = Changes(arguments.frames, arguments.place_weight, tuple(arguments.average))
-        boxed = box(arguments.checkpoint, arguments.output, half=arguments.half, changes=changes)
+        changes = ServedChanges(arguments.frames, arguments.place_weight, tuple(arguments.average))
+        report = export_checkpoint(arguments.checkpoint, arguments.output, half=arguments.half, changes=changes)
     except AuraError as error:
         return fail(EXIT_REFUSED, error.detail)
     except OSError as error:
         return fail(EXIT_REFUSED, f"cannot write {arguments.output}: {error.strerror}")
     console = make_console()
-    console.print(f"{escape(str(arguments.output))}: {boxed.bytes:,} bytes, SHA-256 {boxed.sha256}")
+    console.print(f"{escape(str(arguments.output))}: {report.bytes:,} bytes, SHA-256 {report.sha256}")
     if arguments.half:
-        console.print(f"the largest change of a weight is {boxed.rounded:.1e} of the largest one of its tensor")
+        console.print(f"the largest change of a weight is {report.rounded:.1e} of the largest one of its tensor")
     return 0
 
 

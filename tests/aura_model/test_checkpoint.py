@@ -227,7 +227,7 @@ def test_a_missing_file(tmp_path: Path) -> None:
 
 
 def test_a_package_without_weights_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checkpoint, "BOXED", tmp_path / "default.pth")
+    monkeypatch.setattr(checkpoint, "PACKAGED_CHECKPOINT", tmp_path / "default.pth")
     with pytest.raises(CheckpointError, match=r"checkpoint_missing: .*default\.pth.*null for an untrained model"):
         read_checkpoint(tmp_path / "default.pth")
     with pytest.raises(CheckpointError) as caught:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from pydantic import BaseModel, ValidationError
 
 from aura_model.augment.families import FAMILIES, HELD_OUT, PROBES
-from aura_model.config import BOXED, Config, Family, LoggingConfig
+from aura_model.config import PACKAGED_CHECKPOINT, Config, Family, LoggingConfig
 from aura_model.errors import ConfigError
 from aura_model.settings import DEFAULTS, load_config, parse_config, read_yaml
 
@@ -545,7 +545,7 @@ def test_any_settings_are_taken_or_refused(key: str, value: object) -> None:
     ("named", "file"),
     [
         ("null", None),
-        ("default", BOXED),
+        ("default", PACKAGED_CHECKPOINT),
         ("./default", Path("default")),
         ("models/best.pth", Path("models/best.pth")),
     ],

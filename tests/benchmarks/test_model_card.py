@@ -12,7 +12,7 @@ from model_card import BLOCKS, NONE, PAGES, RESULTS, facts_of, number, ranged, r
 
 from aura_model.calibration import Calibration
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
-from aura_model.config import BOXED
+from aura_model.config import PACKAGED_CHECKPOINT
 from aura_model.settings import load_config
 from tests.operating_points import make_points
 
@@ -193,7 +193,9 @@ def test_the_facts_of_a_checkpoint(tmp_path: Path, save: Callable[[Path], Path])
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: path.name)
 def test_the_pages_are_up_to_date(path: Path) -> None:
     written = path.read_text()
-    assert rewrite(written, read_sources(RESULTS, BOXED)) == written, "run python benchmarks/model_card.py"
+    assert rewrite(written, read_sources(RESULTS, PACKAGED_CHECKPOINT)) == written, (
+        "run python benchmarks/model_card.py"
+    )
 
 
 def test_every_block_is_on_a_page() -> None:

@@ -12,7 +12,7 @@ import torch
 
 from aura_model.analysis import analyse
 from aura_model.clips import Clip, Clips, blank_clip
-from aura_model.config import BOXED, Config
+from aura_model.config import PACKAGED_CHECKPOINT, Config
 from aura_model.model_loading import LoadedModel
 from aura_model.scores import ClipScore
 from aura_model.scoring import Scorer
@@ -303,10 +303,10 @@ async def test_another_model_brings_its_operating_points_along(
 async def test_the_user_config_may_name_the_model_in_the_package(
     detector: Detector, models: dict[str | None, Loaded], loaded: Loaded
 ) -> None:
-    new = models["default"] = replace(loaded, info=INFO.model_copy(update={"version": "boxed"}))
+    new = models["default"] = replace(loaded, info=INFO.model_copy(update={"version": "packaged"}))
     reloaded(detector, {"checkpoint": "default"})
     status = await detector.status()
-    assert (status.state, status.checkpoint_path, status.model) == ("ready", str(BOXED), new.info)
+    assert (status.state, status.checkpoint_path, status.model) == ("ready", str(PACKAGED_CHECKPOINT), new.info)
 
 
 async def test_a_replica_that_starts_with_a_user_config_never_serves_another_model(

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from aura_model import boxed
+from aura_model import export
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
 from aura_model.config import Config
 from aura_model.model import MultimodalModel
@@ -60,7 +60,7 @@ def test_what_is_no_checkpoint_is_refused(
 def test_too_large_a_file_is_refused(
     checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(boxed, "MOST_BYTES", 10)
+    monkeypatch.setattr(export, "MOST_BYTES", 10)
     assert main([str(checkpoint), str(tmp_path / "b.pth")]) == EXIT_REFUSED
     assert "at most 10 are allowed" in capsys.readouterr().err
 

@@ -15,7 +15,7 @@ from training.prediction.model_facts import read_model_facts
 def folder(tmp_path: Path, config: Config, monkeypatch: pytest.MonkeyPatch) -> Path:
     save_checkpoint(tmp_path / "best.pth", MultimodalModel(config.model), config, 3, {})
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(config_module, "BOXED", tmp_path / "best.pth")
+    monkeypatch.setattr(config_module, "PACKAGED_CHECKPOINT", tmp_path / "best.pth")
     return tmp_path
 
 

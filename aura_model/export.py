@@ -1,4 +1,4 @@
-"""The form of a checkpoint that travels in the package: weights and what goes with them, small, without places."""
+"""The form of a checkpoint that travels in the package: weights and what goes with them, small, without paths."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,11 +13,11 @@ from aura_model.errors import CheckpointError
 from aura_model.settings import parse_config
 
 MOST_BYTES = 20_000_000
-"""Of a boxed file: each version of it stays in the history of the repository for good."""
+"""Of an exported file: each version of it stays in the history of the repository for good."""
 
 
 @dataclass(frozen=True)
-class Boxed:
+class ExportReport:
     """What became of an export."""
 
     bytes: int
@@ -27,7 +27,7 @@ class Boxed:
 
 
 @dataclass(frozen=True)
-class Changes:
+class ServedChanges:
     """What is served differently from what was trained. With any of these a model needs another calibration."""
 
     frames: int | None = None
@@ -39,13 +39,15 @@ class Changes:
     run and in it are found together in the middle (Wortsman et al., 2022)."""
 
 
-AS_TRAINED = Changes()
+AS_TRAINED = ServedChanges()
 
 
-def box(source: Path, target: Path, *, half: bool = False, changes: Changes = AS_TRAINED) -> Boxed:
+def export_checkpoint(
+    source: Path, target: Path, *, half: bool = False, changes: ServedChanges = AS_TRAINED
+) -> ExportReport:
     """Write the checkpoint `source` to `target` as it goes into the package.
 
-    It has no training state, and of its configuration no places (absolute paths and URIs), which get their defaults.
+    It has no training state, and of its configuration no paths (absolute ones and URIs), which get their defaults.
 
     Args:
         source: a checkpoint of a run.
@@ -61,7 +63,7 @@ def box(source: Path, target: Path, *, half: bool = False, changes: Changes = AS
         ConfigError: no clip may have so many `frames`.
     """
     checkpoint = read_checkpoint(source)
-    config = without_places(checkpoint.config, parse_config().plain())
+    config = without_paths(checkpoint.config, parse_config().plain())
     if changes.frames is not None:
         config = _with_frames(config, changes.frames, source)
     if changes.place_weight is not None:
@@ -74,7 +76,7 @@ def box(source: Path, target: Path, *, half: bool = False, changes: Changes = AS
         content |= {"calibration": None, "operating_points": None}
     write_content(target, content, MOST_BYTES)
     rounded = max((_change(weights[name], value) for name, value in stored.items()), default=0.0)
-    return Boxed(target.stat().st_size, read_checkpoint(target).sha256, rounded)
+    return ExportReport(target.stat().st_size, read_checkpoint(target).sha256, rounded)
 
 
 def _averaged(weights: Mapping[str, Tensor], others: Sequence[Path]) -> Mapping[str, Tensor]:
@@ -105,19 +107,19 @@ def _with_frames(config: dict[str, Any], frames: int, source: Path) -> dict[str,
     return config
 
 
-def without_places(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A plain configuration with the default of each setting that names a place of its machine."""
-    return {key: _without_place(value, defaults.get(key)) for key, value in tree.items()}
+def without_paths(tree: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
+    """A plain configuration with the default of each setting that holds a path of its machine, or a URI."""
+    return {key: _without_path(value, defaults.get(key)) for key, value in tree.items()}
 
 
-def _without_place(value: Any, default: Any) -> Any:
+def _without_path(value: Any, default: Any) -> Any:
     if isinstance(value, Mapping):
-        return without_places(value, default if isinstance(default, Mapping) else {})
+        return without_paths(value, default if isinstance(default, Mapping) else {})
     texts = value if isinstance(value, list) else [value]
-    return default if any(isinstance(text, str) and _is_place(text) for text in texts) else value
+    return default if any(isinstance(text, str) and _is_path(text) for text in texts) else value
 
 
-def _is_place(text: str) -> bool:
+def _is_path(text: str) -> bool:
     return text.startswith(("/", "~")) or ".." in Path(text).parts or "://" in text
 
 
