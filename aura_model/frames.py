@@ -4,7 +4,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 from fractions import Fraction
-from typing import Any, NamedTuple
+from typing import Any
 
 import av
 import numpy as np
@@ -88,12 +88,15 @@ def _upright(theta: int, *, mirrored: bool) -> Orientation:
     return Orientation(theta // 90, flip=mirrored) if theta % 90 == 0 else Orientation(0, flip=False)
 
 
-class _Shown(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class ShownFrame:
     """A decoded frame."""
 
     time: float
+    """From when on it is displayed, seconds."""
     frame: VideoFrame
     aspect: float
+    """Width of a pixel by its height."""
 
 
 class FrameReader:
@@ -116,13 +119,11 @@ class FrameReader:
         self._begun = 0
         self._decoded: deque[VideoFrame] = deque()
         self._ended = False
-        self._ahead: _Shown | None = None
-        self._shown: _Shown | None = None
+        self._ahead: ShownFrame | None = None
+        self._shown: ShownFrame | None = None
         self._last = -math.inf
         self.width = self.height = 0
         """Of the first frame in square pixels, before it is turned."""
-        self.aspect = 1.0
-        """Width of a pixel by its height in the frame that `at` gave last."""
         self.orientation = Orientation(0, flip=False)
         """How the first frame is turned for display."""
         self.refused = 0
@@ -132,7 +133,7 @@ class FrameReader:
         self.marred = 0
         """Frames among them that the decoder marked as damaged."""
 
-    def at(self, time: float) -> VideoFrame:
+    def at(self, time: float) -> ShownFrame:
         """The frame on display at `time` seconds; the first or the last one outside the video's span.
 
         Raises:
@@ -148,8 +149,7 @@ class FrameReader:
         if shown is None:
             most = self._limits.max_pixels
             raise MediaError("corrupt_video", f"No frame can be decoded: damaged, or larger than {most} pixels.")
-        self.aspect = shown.aspect
-        return shown.frame
+        return shown
 
     @property
     def damaged(self) -> bool:
@@ -184,7 +184,7 @@ class FrameReader:
         self._decoded.clear()
         self._ahead = None
 
-    def _decode(self) -> _Shown | None:
+    def _decode(self) -> ShownFrame | None:
         """The next frame in order of display, or None at the end."""
         while not self._decoded and not self._ended:
             self._feed()
@@ -201,7 +201,7 @@ class FrameReader:
         stamp = frame.pts if frame.pts is not None else frame.dts
         time = float(stamp * self._stream.time_base) - self._start if stamp is not None else self._last + self._interval
         self._last = time if math.isfinite(time) else 0.0
-        return _Shown(self._last, frame, aspect)
+        return ShownFrame(self._last, frame, aspect)
 
     def _aspect(self) -> float:
         """Of the frame that was just decoded: the container's, else the stream's own, which is known only now.
@@ -264,10 +264,11 @@ class Converter:
         self._reformatter = VideoReformatter()
         self._threads = threads
 
-    def rgb(self, frame: VideoFrame, aspect: float = 1.0) -> npt.NDArray[np.uint8]:
+    def rgb(self, shown: ShownFrame) -> npt.NDArray[np.uint8]:
         """Convert to [H, W, 3] as displayed, in square pixels."""
+        frame = shown.frame
         if frame.colorspace not in MATRICES:
             frame.colorspace = UNSPECIFIED
-        width, height = square_size(frame, aspect)
+        width, height = square_size(frame, shown.aspect)
         converted = self._reformatter.reformat(frame, width, height, format="rgb24", threads=self._threads)
         return orientation(frame).apply(converted.to_ndarray().astype(np.uint8, copy=False))

@@ -2,17 +2,15 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from av.video.frame import VideoFrame
 
 from aura_model.config import FaceConfig, LimitsConfig
 from aura_model.cropping import center_crop, crop_face
 from aura_model.errors import MediaError
 from aura_model.faces import Face, FaceDetector, Floats, Image
-from aura_model.frames import Converter, FrameReader
+from aura_model.frames import Converter, FrameReader, ShownFrame
 from aura_model.media import Media
 from aura_model.stopwatch import Stopwatch
 from aura_model.tracks import Detection, Track, link
@@ -79,13 +77,6 @@ class PictureReader:
         return _picture(crops, reader)
 
 
-class _Shown(NamedTuple):
-    """A frame and the width of its pixels by their height."""
-
-    frame: VideoFrame
-    aspect: float
-
-
 class _Faces:
     """Collects the crops of each window, then names their tracks over the whole video."""
 
@@ -100,7 +91,7 @@ class _Faces:
         self._local: list[tuple[Crops, Track]] = []
         self._centres: list[Crops] = []
 
-    def add(self, index: int, times: Window, frames: Sequence[_Shown]) -> None:
+    def add(self, index: int, times: Window, frames: Sequence[ShownFrame]) -> None:
         """Cut the faces out of window `index`; `frames` [T] are those on display at `times` [T]."""
         images = _Images(frames, self._convert, _displayed(self._reader))
         if self._detector is None:
@@ -136,7 +127,7 @@ class _Faces:
 class _Images:
     """The frames of a window as RGB, converted when first used; a frame shown twice in a row is converted once."""
 
-    def __init__(self, frames: Sequence[_Shown], convert: Converter, size: tuple[int, int]) -> None:
+    def __init__(self, frames: Sequence[ShownFrame], convert: Converter, size: tuple[int, int]) -> None:
         self._frames = frames
         self._convert = convert
         self._size = size
@@ -148,7 +139,7 @@ class _Images:
     def __getitem__(self, index: int) -> Image:
         key = self.key(index)
         if key not in self._images:
-            self._images[key] = self._convert.rgb(*self._frames[index])
+            self._images[key] = self._convert.rgb(self._frames[index])
         return self._images[key]
 
     def scale(self, image: Image) -> Floats:
@@ -165,15 +156,15 @@ class _Images:
 
     def key(self, index: int) -> int:
         """The same for the same frame."""
-        return id(self._frames[index].frame)
+        return id(self._frames[index])
 
 
-def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[_Shown]]:
+def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[ShownFrame]]:
     """The frames of each window, read in one pass; windows may overlap."""
     pending = sorted((float(time), index) for index, window in enumerate(windows) for time in window)
-    frames: list[list[_Shown]] = [[] for _ in windows]
+    frames: list[list[ShownFrame]] = [[] for _ in windows]
     for time, index in pending:
-        frames[index].append(_Shown(reader.at(time), reader.aspect))
+        frames[index].append(reader.at(time))
         if len(frames[index]) == len(windows[index]):
             yield frames[index]
             frames[index] = []

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from aura_model.errors import MediaError
-from aura_model.frames import EARLY, Converter, FrameReader, Orientation, orientation, square_size
+from aura_model.frames import EARLY, Converter, FrameReader, Orientation, ShownFrame, orientation, square_size
 from aura_model.media import open_media
 from aura_model.settings import load_config
 
@@ -48,10 +48,10 @@ class Opened:
         self.convert = Converter(threads)
 
     def at(self, times):
-        return [self.reader.at(float(time)) for time in times]
+        return [self.reader.at(float(time)).frame for time in times]
 
     def images(self, times):
-        return [self.convert.rgb(frame) for frame in self.at(times)]
+        return [self.convert.rgb(self.reader.at(float(time))) for time in times]
 
 
 def plain(data):
@@ -188,7 +188,7 @@ def test_a_wrong_index_is_not_skipped_to(coded, films, coding):
             packet.is_keyframe = True
         reader = FrameReader(media, LIMITS, 1)
     assert len(reader._keys) > 5
-    wrong = [reader.at(time) for time in (0.55, 1.35, 1.75)]
+    wrong = [reader.at(time).frame for time in (0.55, 1.35, 1.75)]
     assert all(same(a, b) for a, b in zip(wrong, Opened(coded(coding)).at([0.55, 1.35, 1.75]), strict=True))
 
 
@@ -363,8 +363,7 @@ def anamorphic(films, aspect, coding="mp4", **how):
 
 def squared(shown, time=0.0):
     """A frame in square pixels."""
-    frame = shown.reader.at(time)
-    return shown.convert.rgb(frame, shown.reader.aspect)
+    return shown.convert.rgb(shown.reader.at(time))
 
 
 @pytest.mark.parametrize(("aspect", "size"), [("2/1", (256, 64)), ("1/2", (128, 128)), ("1/1", (128, 64))])
@@ -402,8 +401,8 @@ def test_the_container_has_the_last_word(films):
 
 def test_a_frame_of_squares_keeps_every_byte(coded):
     shown = Opened(coded("mp4"))
-    frame = shown.reader.at(0.5)
-    assert np.array_equal(shown.convert.rgb(frame, 1.0), frame.to_ndarray(format="rgb24"))
+    one = shown.reader.at(0.5)
+    assert np.array_equal(shown.convert.rgb(one), one.frame.to_ndarray(format="rgb24"))
 
 
 @pytest.mark.parametrize(
@@ -420,7 +419,7 @@ def test_an_absurd_aspect_is_taken_for_none(films, width, height):
 
 @pytest.mark.parametrize("aspect", [0.0, -2.0, 0.2499, 4.001, 1e300, math.inf, -math.inf, math.nan])
 def test_no_other_number_is_an_aspect(coded, aspect):
-    frame = Opened(coded("mp4")).reader.at(0.0)
+    frame = Opened(coded("mp4")).reader.at(0.0).frame
     assert square_size(frame, aspect) == (128, 64)
 
 
@@ -732,7 +731,7 @@ def test_no_colour_description_stops_the_conversion(pixels, matrix):
     frame = av.VideoFrame.from_ndarray(np.full((16, 16, 3), 128, np.uint8)).reformat(format=pixels)
     frame.colorspace = matrix
     frame.color_trc = frame.color_primaries = 3  # reserved
-    assert np.abs(Converter(1).rgb(frame).astype(int) - 128).max() <= 3
+    assert np.abs(Converter(1).rgb(ShownFrame(0.0, frame, 1.0)).astype(int) - 128).max() <= 3
 
 
 @pytest.mark.parametrize(

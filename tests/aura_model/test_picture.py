@@ -182,7 +182,7 @@ def test_faces_are_searched_and_cut_in_square_pixels(films):
     (crops,) = found.crops
     assert np.abs(crops.boxes - face(120, side=30).box).max() < 0.01
     with open_media(io.BytesIO(wide), LIMITS) as media:
-        image = Converter(1).rgb(FrameReader(media, LIMITS, 1).at(0.0), 2.0)
+        image = Converter(1).rgb(FrameReader(media, LIMITS, 1).at(0.0))
     expected = crop_face(image, face(120, side=30).box, face(120, side=30).landmarks, FACE.margin, FACE.size)[0]
     assert np.array_equal(crops.frames[0], expected)
     centre = follow(wide, None, 0.0, count=4).crops[0]
@@ -315,8 +315,8 @@ def converted(monkeypatch):
     made, alive = [], []
 
     class Counting(Converter):
-        def rgb(self, frame, aspect=1.0):
-            image = super().rgb(frame, aspect)
+        def rgb(self, shown):
+            image = super().rgb(shown)
             made.append(weakref.ref(image))
             alive.append(sum(reference() is not None for reference in made))
             return image
