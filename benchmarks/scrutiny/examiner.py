@@ -7,8 +7,8 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.augment.pairs import Sample as Rendered
 from aura_model.augment.perturbations import perturb
+from aura_model.augment.rendering import RenderedClip
 from aura_model.augment.video import Frames
 from aura_model.clips import Clip
 from aura_model.config import Config
@@ -159,7 +159,7 @@ def background_views(pair: Pair) -> list[View]:
     ]
 
 
-def real_views(real: Rendered, seconds: float) -> list[View]:
+def real_views(real: RenderedClip, seconds: float) -> list[View]:
     """The genuine clip as it is and changed in ways that make no fake of it; the changed one has the label 1."""
     once = coded(real.frames)
     return [

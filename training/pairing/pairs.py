@@ -9,7 +9,8 @@ import numpy as np
 
 from aura_model.augment.families import HELD_OUT
 from aura_model.augment.forgery import Material
-from aura_model.augment.pairs import RenderSettings, Sample, render_generated, render_pair
+from aura_model.augment.pairs import render_generated, render_pair
+from aura_model.augment.rendering import RenderedClip, RenderSettings
 from aura_model.augment.stills import StillSettings, still_to_clip
 from aura_model.clips import Clip
 from aura_model.config import Config
@@ -35,8 +36,8 @@ class Pair:
     index: int
     """Which pair of it, from 0."""
     family: str
-    real: Sample
-    fake: Sample
+    real: RenderedClip
+    fake: RenderedClip
 
 
 @dataclass(frozen=True)

@@ -1,45 +1,21 @@
 from dataclasses import replace
 from typing import get_args
 
-import cv2
 import numpy as np
 import pytest
 
-from aura_model.augment.codec import CodecSettings
 from aura_model.augment.families import FAMILIES
-from aura_model.augment.forgery import Material, null_blend
-from aura_model.augment.pairs import (
-    GENERATED,
+from aura_model.augment.forgery import Material
+from aura_model.augment.pairs import GENERATED, render_generated, render_pair
+from aura_model.augment.rendering import (
     RenderSettings,
     draw_shared,
-    face_boxes,
     filmed,
-    fitting_margin,
-    into_view,
-    render,
-    render_generated,
-    render_pair,
 )
 from aura_model.config import GeneratedFamily
+from tests.aura_model.augment.clean import CLEAN, sharpness
 
 SMALL = RenderSettings(size=64)
-CLEAN = RenderSettings(
-    size=64,
-    wobble=0,
-    color=0,
-    blur=(0, 0),
-    noise=(0, 0),
-    flip=0,
-    filmed=0,
-    lens=0,
-    uneven=0,
-    grain=(0, 0),
-    fresh=0,
-    sharpen=(0, 0),
-    codec=CodecSettings(names=("h264",), never=0, twice=0, shrink=(1, 1)),
-    gain=(1, 1),
-    hiss=0,
-)
 
 
 def pair(material, family: str, seed: int = 0, settings: RenderSettings = SMALL):
@@ -83,18 +59,6 @@ def test_what_disturbs_a_clip_disturbs_its_partner_alike(seed: int, make_materia
     assert (real.frames != calm.frames).any()
     np.testing.assert_array_equal(real.landmarks, calm.landmarks)
     np.testing.assert_array_equal(real.mask, calm.mask)
-
-
-def test_disturbances_come_before_the_codecs_or_after_them(make_material) -> None:
-    """Black bars stay black unless they were coded, or the crop does not reach them."""
-    settings = replace(CLEAN, disturbed=100)
-    shared = [draw_shared(np.random.default_rng(seed), 64, 64, settings) for seed in range(40)]
-    assert 8 < sum(one.disturbed_first for one in shared) < 24
-    material, clips = make_material(), []
-    for first in (True, False):
-        drawn = replace(shared[0], disturbed_first=first)
-        clips.append(render(null_blend(material, np.random.default_rng(0)), material.landmarks, drawn, settings))
-    assert (clips[0].frames != clips[1].frames).any()
 
 
 def test_sound_of_a_forged_picture_is_the_very_same_and_the_other_way_round(make_material) -> None:
@@ -146,68 +110,12 @@ def test_the_crop_holds_the_face_whatever_the_coded_size(make_material) -> None:
         assert np.abs(found.frames.astype(int) - wanted.frames).mean() < 12
 
 
-def test_boxes_follow_the_face_and_wobble_as_drawn(make_material) -> None:
-    landmarks = make_material().landmarks
-    steady = face_boxes(landmarks, np.zeros(3, np.float32))
-    assert (steady[:, :2] < landmarks.min(1)).all()
-    assert (steady[:, 2:] > landmarks.max(1)).all()
-    sides = (steady[:, 2:] - steady[:, :2]).max(1)
-    moved = face_boxes(landmarks, np.array([0.1, 0, 0], np.float32))
-    np.testing.assert_allclose(moved[:, 0] - steady[:, 0], 0.1 * sides, rtol=1e-3)
-    larger = face_boxes(landmarks, np.array([0, 0, 0.1], np.float32))
-    np.testing.assert_allclose((larger[:, 2:] - larger[:, :2]).max(1), 1.1 * sides, rtol=1e-3)
-
-
-@pytest.mark.parametrize(
-    ("box", "expected"),
-    [
-        ((30, 30, 50, 50), (30, 30, 50, 50)),
-        ((-10, 30, 10, 50), (2, 30, 22, 50)),
-        ((30, 85, 50, 105), (30, 78, 50, 98)),
-        ((-40, 0, 160, 120), (-40, 0, 160, 120)),
-    ],
-    ids=["inside", "left", "below", "too large"],
-)
-def test_a_box_is_shifted_into_view_where_it_fits(box: tuple[int, ...], expected: tuple[int, ...]) -> None:
-    found = into_view(np.array([box], np.float32), 0.1, 100, 100)
-    np.testing.assert_allclose(found[0], expected, atol=1e-4)
-
-
-@pytest.mark.parametrize(("side", "expected"), [(50, 0.2), (80, 0.125), (96, 0.0208), (100, 0.0), (400, 0.0)])
-def test_a_margin_gives_way_where_the_frame_is_too_small(side: float, expected: float) -> None:
-    boxes = np.array([[0, 0, side / 2, side / 2], [5, 5, 5 + side, 10]], np.float32)
-    assert fitting_margin(boxes, 0.2, 120, 100) == pytest.approx(expected, abs=1e-3)
-
-
 def test_a_close_up_shows_no_repeated_edge(make_material) -> None:
     """A face as large as the frame allows: the crop's last rows and columns are pictures of different places."""
     material = make_material(height=100, width=100, scale=30.0, x=50.0, y=38.0)
     real, _ = pair(material, "null_blend", 0, replace(CLEAN, margin=(0.2, 0.2)))
     for edge in (real.frames[:, -3:], real.frames[:, :3], real.frames[:, :, :3].swapaxes(1, 2)):
         assert np.abs(np.diff(edge.astype(int), axis=1)).mean() > 0.5
-
-
-def test_filmed_footage_has_a_codecs_traces_and_its_own_size(make_material) -> None:
-    material = make_material(height=75, width=91)
-    shared = draw_shared(np.random.default_rng(0), *material.size, replace(CLEAN, filmed=1.0))
-    footage = filmed(material, shared)
-    assert footage.frames.shape == material.frames.shape
-    assert (footage.frames != material.frames).any()
-    assert footage.wave is material.wave
-    assert footage.faces is footage.frames
-    assert filmed(material, replace(shared, camera=None)).frames is material.frames
-
-
-@pytest.mark.parametrize("camera", [False, True])
-def test_a_dull_lens_softens_the_footage_and_not_the_face_that_is_put_into_it(camera: bool, make_material) -> None:
-    material = make_material()
-    for seed in range(6):
-        settings = replace(CLEAN, filmed=float(camera), lens=1)
-        shared = draw_shared(np.random.default_rng(seed), *material.size, settings)
-        footage = filmed(material, shared)
-        np.testing.assert_array_equal(footage.faces, filmed(material, replace(shared, lens=None)).frames)
-        assert sharpness(footage.frames) < sharpness(footage.faces)
-        np.testing.assert_allclose(footage.frames.mean((1, 2, 3)), footage.faces.mean((1, 2, 3)), atol=1.5)
 
 
 def test_uneven_footage_is_uneven_in_both_clips_and_the_face_put_into_it_is_not(make_material) -> None:
@@ -224,27 +132,6 @@ def test_uneven_footage_is_uneven_in_both_clips_and_the_face_put_into_it_is_not(
     assert difference[fake.mask == 0].mean() < 0.3 * difference[fake.mask > 0.9].mean()
 
 
-def test_a_camera_leaves_its_noise_before_its_coding(make_material) -> None:
-    material = make_material()
-    shared = draw_shared(np.random.default_rng(0), *material.size, replace(CLEAN, grain=(1, 5)))
-    noisy = filmed(material, replace(shared, grain=3.0)).frames.astype(float) - material.frames
-    assert noisy.std() == pytest.approx(3, rel=0.1)
-    np.testing.assert_array_equal(filmed(material, shared).frames, filmed(material, shared).frames)
-    coded = filmed(material, replace(shared, camera=replace(shared.platform[0], height=96, width=96))).frames
-    assert (coded != filmed(material, shared).frames).any()
-
-
-@pytest.mark.parametrize("fresh", [False, True])
-def test_a_fresh_face_has_neither_the_cameras_noise_nor_its_coding(fresh: bool, make_material) -> None:
-    material = make_material()
-    settings = replace(CLEAN, filmed=1.0, grain=(1, 5), lens=1, fresh=float(fresh))
-    shared = draw_shared(np.random.default_rng(0), *material.size, settings)
-    footage = filmed(material, shared)
-    expected = material if fresh else filmed(material, replace(shared, lens=None))
-    np.testing.assert_array_equal(footage.faces, expected.frames)
-    assert (footage.frames != footage.faces).any()
-
-
 def test_half_of_the_forged_faces_are_crisper_than_the_footage(make_material) -> None:
     """Softness alone tells nothing: with the lens a face is as often sharper than before as softer."""
     material = make_material(frames=1, height=120, width=120, scale=24.0, x=60.0, y=48.0)
@@ -256,25 +143,11 @@ def test_half_of_the_forged_faces_are_crisper_than_the_footage(make_material) ->
     assert 0.2 < np.mean(np.array(gains) > 1) < 0.8
 
 
-def sharpness(frames: np.ndarray, where: np.ndarray | slice = slice(None)) -> float:
-    """Deviation of the fine detail of the green channel."""
-    green = frames[..., 1].astype(np.float32)
-    return float(np.stack([one - cv2.GaussianBlur(one, (0, 0), 2) for one in green])[where].std())
-
-
 def test_sharpening_is_shared_too(make_material) -> None:
     plain, crisp = (
         pair(make_material(), "null_blend", 2, replace(CLEAN, sharpen=(chance, 1.5)))[0] for chance in (0, 1)
     )
     assert sharpness(crisp.frames) > sharpness(plain.frames)
-
-
-def test_samples_are_bounded_and_of_sixteen_bits(make_material) -> None:
-    material = make_material()
-    shared = draw_shared(np.random.default_rng(0), *material.size, replace(SMALL, gain=(8, 8)))
-    wave = render(null_blend(material, np.random.default_rng(0)), material.landmarks, shared, SMALL).wave
-    assert np.abs(wave).max() == 1
-    np.testing.assert_allclose(wave * 32767, np.rint(wave * 32767), atol=2e-3)
 
 
 def test_a_clip_without_sound_stays_without(make_material) -> None:

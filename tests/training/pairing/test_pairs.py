@@ -11,7 +11,8 @@ import numpy.typing as npt
 import pytest
 
 from aura_model.augment.forgery import Material
-from aura_model.augment.pairs import RenderSettings, render_generated
+from aura_model.augment.pairs import render_generated
+from aura_model.augment.rendering import RenderSettings
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.cropping import crop_face
