@@ -1,16 +1,10 @@
 """Checkpoints: one file of plain types that rebuilds the model, written whole, read without running code."""
 
 import hashlib
-import pickletools
-import warnings
-import zipfile
-import zlib
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from pydantic import ValidationError
@@ -24,6 +18,7 @@ from aura_model.calibration import Calibration, OperatingPoints
 from aura_model.config import PACKAGED_CHECKPOINT, Config
 from aura_model.errors import CheckpointError
 from aura_model.plain import to_plain
+from aura_model.torch_archive import load_archive
 
 Fitted = TypeVar("Fitted", Calibration, OperatingPoints)
 
@@ -33,11 +28,6 @@ TEMPORARY = ".ckpt-"
 """How the temporary file of a checkpoint that is being written begins."""
 DIGEST = ".sha256"
 """Ending of a file that may lie beside a checkpoint, with the digest that it must have, as `sha256sum` writes it."""
-ZIP_MAGIC = b"PK\x03\x04"
-DOS_FOLDER = 0x10
-"""The bit of an entry's attributes that marks a folder (APPNOTE.TXT 4.4.15)."""
-MOST_OPCODES = 100_000
-"""Instructions after which a pickle is taken for one."""
 REQUIRED = (
     "model_state_dict",
     "config",
@@ -170,7 +160,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "sha256").hexdigest()
             _compare_digest(path, digest)
-            content = _load(file)
+            content = load_archive(file)
         return _checked(path, content, digest)
     except OSError as error:
         advice = NOT_PACKAGED if path == PACKAGED_CHECKPOINT else ""
@@ -187,54 +177,6 @@ def _compare_digest(path: Path, digest: str) -> None:
         expected = file.read(len(digest)).decode("ascii", "replace").lower()
     if expected != digest:
         raise CheckpointError("checkpoint_damaged", f"its SHA-256 is {digest}, and not what {beside.name} says")
-
-
-def _load(file: BinaryIO) -> object:
-    _check_archive(file)
-    file.seek(0)
-    try:
-        return torch.load(file, map_location="cpu", weights_only=True)
-    except Exception as error:
-        # The archive is whole, so it was written like this, and a foreign one can raise anything. Torch's own text
-        # advises to switch the safety off: it is kept for the traceback.
-        raise CheckpointError("checkpoint_foreign", "an archive of other things than weights; refused") from error
-
-
-def _check_archive(file: BinaryIO) -> None:
-    """Torch itself compares no checksums, so a flipped bit in a weight would pass; here each one is compared.
-
-    Nor does it ask how much comes out of an archive: one that is compressed, or whose entries overlap, may hold a
-    thousand times its size. Torch writes neither. Of an entry that is marked as a folder it reads nothing, and takes
-    what lies in memory for weights.
-    """
-    size = file.seek(0, 2)
-    file.seek(0)
-    if file.read(4) != ZIP_MAGIC:
-        raise _not_an_archive(file)
-    try:
-        with zipfile.ZipFile(file) as archive:
-            entries = archive.infolist()
-            if any(entry.compress_type != zipfile.ZIP_STORED for entry in entries):
-                raise CheckpointError("checkpoint_foreign", "a compressed archive, as no checkpoint is")
-            if any(entry.external_attr & DOS_FOLDER for entry in entries):
-                raise CheckpointError("checkpoint_damaged", "a part says that it is a folder")
-            if sum(entry.file_size for entry in entries) > size:
-                raise CheckpointError("checkpoint_damaged", "its parts are larger than the file")
-            broken = archive.testzip()
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, ValueError) as error:
-        raise CheckpointError("checkpoint_damaged", f"the file is cut short or overwritten: {error}") from None
-    if broken:
-        raise CheckpointError("checkpoint_damaged", f"the checksum of {broken} is wrong")
-
-
-def _not_an_archive(file: BinaryIO) -> CheckpointError:
-    file.seek(0)
-    try:
-        with warnings.catch_warnings(action="ignore"):  # of odd escapes in its texts
-            deque(islice(pickletools.genops(file), MOST_OPCODES), maxlen=0)  # lists the instructions, executes none
-    except (ValueError, MemoryError):  # the latter for a text that claims to be longer than any
-        return CheckpointError("checkpoint_damaged", "the file is empty or not a checkpoint at all")
-    return CheckpointError("checkpoint_foreign", "a pickle or an old torch file, which could run code; refused")
 
 
 def _checked(path: Path, content: object, digest: str) -> Checkpoint:
