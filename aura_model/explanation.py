@@ -49,14 +49,14 @@ def _explain(clip: Clip, maps: Maps, face: FaceConfig, duration: float) -> Heatm
     heat: Heat = maps.mean(axis=0)
     frame = int(maps.max(axis=(1, 2)).argmax())
     area = _area(clip.boxes[frame], moment(float(clip.times[frame]), duration), face)
-    place = hottest(heat)
+    peak = hottest(heat)
     return Heatmap(
         area=area,
         values=tuple(tuple(round(float(value), 3) for value in row) for row in heat),
         peak=Peak(
-            x=round(area.x1 + place.x * (area.x2 - area.x1), 1),
-            y=round(area.y1 + place.y * (area.y2 - area.y1), 1),
-            probability=round(place.probability, 3),
+            x=round(area.x1 + peak.x * (area.x2 - area.x1), 1),
+            y=round(area.y1 + peak.y * (area.y2 - area.y1), 1),
+            probability=round(peak.probability, 3),
         ),
         image=_data_uri(overlay(_small(clip.frames[frame]), heat)),
     )

@@ -25,8 +25,8 @@ BLACK = (0, 0, 0)
 
 
 @dataclass(frozen=True)
-class Place:
-    """A place in a crop."""
+class HeatPeak:
+    """Where a map is highest."""
 
     x: float
     """From the left, as a share of the crop's width."""
@@ -59,11 +59,11 @@ def overlay(crop: Image, heat: Heat) -> Image:
     return mixed
 
 
-def hottest(heat: Heat) -> Place:
+def hottest(heat: Heat) -> HeatPeak:
     """The centre of the most probable cell of a map [h, w]; the first one where several are."""
     height, width = heat.shape
     row, column = divmod(int(heat.argmax()), width)
-    return Place((column + 0.5) / width, (row + 0.5) / height, float(heat[row, column]))
+    return HeatPeak((column + 0.5) / width, (row + 0.5) / height, float(heat[row, column]))
 
 
 def legend(height: int, width: int) -> Image:

@@ -133,16 +133,16 @@ def test_the_legend_has_the_colours_of_the_map() -> None:
 def test_the_hottest_place_is_the_middle_of_the_hot_cell(row: int, column: int, x: float, y: float) -> None:
     heat = np.full((4, 8), 0.2, np.float32)
     heat[row, column] = 0.75
-    place = hottest(heat)
-    assert (place.x, place.y, place.probability) == (x, y, 0.75)
+    peak = hottest(heat)
+    assert (peak.x, peak.y, peak.probability) == (x, y, 0.75)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (6, 6), (4, 8)])
 def test_the_hottest_place_lies_in_the_crop(shape: tuple[int, int]) -> None:
-    place = hottest(np.random.default_rng(0).random(shape, np.float32))
-    assert 0 < place.x < 1
-    assert 0 < place.y < 1
-    assert 0 <= place.probability <= 1
+    peak = hottest(np.random.default_rng(0).random(shape, np.float32))
+    assert 0 < peak.x < 1
+    assert 0 < peak.y < 1
+    assert 0 <= peak.probability <= 1
 
 
 # --- the overlap with a true mask
