@@ -1,6 +1,5 @@
 """Files in, answers out: the whole path in one process, for the command line, notebooks and benchmarks."""
 
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from aura_model.explanation import explain
 from aura_model.reply import Analysis
 from aura_model.sandbox import Sandbox
 from aura_model.scores import ClipScore
+from aura_model.stopwatch import Stopwatch
 
 if TYPE_CHECKING:
     from aura_model.scoring import Scorer
@@ -79,19 +79,20 @@ class Predictor:
             return error
 
     def _decode(self, path: Path) -> "_Decoded":
-        began = time.perf_counter()
+        watch = Stopwatch()
         clips = self._sandbox.load_clips(path)
-        return _Decoded(clips, time.perf_counter() - began)
+        watch.lap("load")
+        return _Decoded(clips, watch.seconds["load"])
 
     def _judge(self, decoded: "_Decoded") -> Prediction:
-        began = time.perf_counter()
+        watch = Stopwatch()
         scores = self._scorer.score(decoded.clips.clips)
-        timings = {"score": time.perf_counter() - began}
+        watch.lap("score")
         heatmaps = None
         if self._with_heatmaps:
             heatmaps = explain(decoded.clips, scores, self._config.dataset.face)
-            timings["explain"] = time.perf_counter() - began - timings["score"]
-        timings["total"] = decoded.seconds + sum(timings.values())
+            watch.lap("explain")
+        timings = watch.seconds | {"total": decoded.seconds + sum(watch.seconds.values())}
         analysis = analyse(decoded.clips, scores, self._scorer.loaded.info, self._config, timings, heatmaps=heatmaps)
         return Prediction(decoded.clips, scores, analysis)
 
