@@ -82,7 +82,7 @@ def _audio(rows: Sequence[npt.NDArray[np.float32] | None], config: Config) -> Te
     if not present:
         return None
     settings = config.model.audio
-    samples = round(config.dataset.video.clip_seconds * settings.sample_rate)
+    samples = config.dataset.video.clip_samples
     waves = torch.from_numpy(np.stack([_fit_wave(wave, samples) for wave in rows if wave is not None]))
     mel = _log_mel(settings.n_mels, settings.sample_rate)(waves)
     stacked: Tensor = mel.new_zeros((len(rows), *mel.shape[1:]))

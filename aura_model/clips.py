@@ -15,7 +15,7 @@ from aura_model.errors import MediaError
 from aura_model.faces import make_detector
 from aura_model.media import Media, MediaInfo, open_media
 from aura_model.picture import Crops, Picture, PictureReader, Window
-from aura_model.sound import SAMPLE_RATE, SoundReader
+from aura_model.sound import SoundReader
 from aura_model.stopwatch import Stopwatch
 from aura_model.streams import CONTAINER_NAMES
 
@@ -80,7 +80,7 @@ def blank_clip(config: Config) -> Clip:
         boxes=np.zeros((count, 4), np.float32),
         landmarks=np.zeros((count, 5, 2), np.float32),
         track_id=0,
-        wave=np.zeros(round(video.clip_seconds * SAMPLE_RATE), np.float32),
+        wave=np.zeros(video.clip_samples, np.float32),
     )
 
 

@@ -23,6 +23,9 @@ from aura_model.hosts import read_entry
 PACKAGED_CHECKPOINT = Path(__file__).parent / "weights" / "default.pth"
 """The checkpoint that comes with the package."""
 
+SAMPLE_RATE = 16000
+"""Of all sound, Hz."""
+
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -88,6 +91,11 @@ class VideoConfig(Section):
     def clip_seconds(self) -> float:
         """The time one clip spans, seconds."""
         return self.temporal_window / self.frame_rate
+
+    @property
+    def clip_samples(self) -> int:
+        """The samples of sound in that time."""
+        return round(self.clip_seconds * SAMPLE_RATE)
 
 
 class FaceConfig(Section):

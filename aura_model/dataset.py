@@ -174,8 +174,7 @@ class MultimodalDataset(Dataset[Item]):
 
     def _no_audio(self) -> Tensor:
         settings = self._config.model.audio
-        samples = round(self._config.dataset.video.clip_seconds * settings.sample_rate)
-        return torch.zeros((settings.n_mels, samples // HOP + 1))
+        return torch.zeros((settings.n_mels, self._config.dataset.video.clip_samples // HOP + 1))
 
 
 def middle_clip(clips: Clips) -> Clip:

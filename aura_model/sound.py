@@ -12,11 +12,11 @@ from av.audio.frame import AudioFrame
 from av.audio.layout import AudioLayout
 from av.audio.resampler import AudioResampler
 
+from aura_model.config import SAMPLE_RATE
 from aura_model.elementary import ElementaryStream
 from aura_model.media import Media
 from aura_model.streams import AUDIO_CODECS
 
-SAMPLE_RATE = 16000
 PREROLL = 0.2
 """Seconds decoded before a span, for codecs whose packets overlap."""
 JITTER = 0.015

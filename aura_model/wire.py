@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from aura_model.clips import Clip, Clips
 from aura_model.config import DatasetConfig, NonNegative
 from aura_model.media import MediaInfo
-from aura_model.sound import SAMPLE_RATE
 
 LARGEST_MESSAGE = 1 << 20
 """Bytes of JSON."""
@@ -186,7 +185,7 @@ def _receive_clip(link: Source, header: ClipHeader, config: DatasetConfig, end: 
         boxes=array(np.float32, count, 4) if face else None,
         landmarks=array(np.float32, count, 5, 2) if face else None,
         track_id=header.track_id,
-        wave=_bounded(array(np.float32, round(config.video.clip_seconds * SAMPLE_RATE))) if header.sound else None,
+        wave=_bounded(array(np.float32, config.video.clip_samples)) if header.sound else None,
     )
 
 

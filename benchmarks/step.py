@@ -108,7 +108,7 @@ def example(config: Config, batch_size: int) -> tuple[Batch, Targets]:
     generator = torch.Generator().manual_seed(0)
     video, side = config.dataset.video, config.dataset.face.size
     shape = (batch_size, video.temporal_window, 3, side, side)
-    windows = round(video.clip_seconds * config.model.audio.sample_rate) // 160 + 1
+    windows = video.clip_samples // 160 + 1
     everyone = torch.ones(batch_size, dtype=torch.bool)
     batch = Batch(
         video=torch.randint(0, 256, shape, generator=generator, dtype=torch.uint8),

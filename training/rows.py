@@ -55,8 +55,7 @@ class ClipShape:
     def of(cls, config: Config) -> "ClipShape":
         """The shapes that `config` gives."""
         video = config.dataset.video
-        samples = round(video.clip_seconds * config.model.audio.sample_rate)
-        return cls(video.temporal_window, config.dataset.face.size, samples)
+        return cls(video.temporal_window, config.dataset.face.size, video.clip_samples)
 
     @property
     def bytes(self) -> int:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from aura_model.augment.audio import Wave
 from aura_model.augment.forgery import Forgery, Material
-from aura_model.sound import SAMPLE_RATE
+from aura_model.config import SAMPLE_RATE
 
 _LEAST_SAMPLES = 2048
 _FLOOR = 1e-5

@@ -6,7 +6,7 @@ import numpy as np
 
 from aura_model.augment.audio import Wave
 from aura_model.augment.forgery import Forgery, Material
-from aura_model.sound import SAMPLE_RATE
+from aura_model.config import SAMPLE_RATE
 
 _FADE = 320
 """Samples over which the wave's end passes into its beginning: 20 ms."""

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aura_model.clips import ClipLoader, Clips, blank_clip, load_clips, sample_starts
+from aura_model.config import SAMPLE_RATE
 from aura_model.cropping import center_crop
 from aura_model.errors import MEDIA_ERRORS, MediaError
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
 from aura_model.settings import load_config
-from aura_model.sound import SAMPLE_RATE, SoundReader
+from aura_model.sound import SoundReader
 
 MEDIA = Path(__file__).parents[1] / "media"
 CONFIG = load_config(env={})

@@ -12,11 +12,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from aura_model.clocks import BACK, LEAP, MOST, SECOND, one_clock, unstamp_strays
+from aura_model.config import SAMPLE_RATE
 from aura_model.errors import MediaError
 from aura_model.frames import Converter, FrameReader
 from aura_model.media import open_media
 from aura_model.settings import load_config
-from aura_model.sound import SAMPLE_RATE, SoundReader
+from aura_model.sound import SoundReader
 
 LIMITS = load_config(env={}).limits
 FRAME = SECOND // 25

@@ -106,9 +106,10 @@ def test_a_default_is_the_files(path: tuple[str, ...]) -> None:
     assert plain == expected
 
 
-def test_a_clips_length_in_seconds() -> None:
+def test_a_clips_length_in_seconds_and_samples() -> None:
     config = load_config(overrides=["dataset.video.temporal_window=12", "dataset.video.frame_rate=8"], env={})
     assert config.dataset.video.clip_seconds == 1.5
+    assert config.dataset.video.clip_samples == 24_000
 
 
 # --- precedence --------------------------------------------------------------------------------------------------

@@ -9,9 +9,10 @@ import av
 import numpy as np
 import pytest
 
+from aura_model.config import SAMPLE_RATE
 from aura_model.media import open_media
 from aura_model.settings import load_config
-from aura_model.sound import JITTER, SAMPLE_RATE, SoundReader
+from aura_model.sound import JITTER, SoundReader
 
 MEDIA = Path(__file__).parents[1] / "media"
 LIMITS = load_config(env={}).limits

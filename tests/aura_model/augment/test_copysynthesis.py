@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aura_model.augment.copysynthesis import VOCODERS, VocoderSettings, copy_synthesis
-from aura_model.sound import SAMPLE_RATE
+from aura_model.config import SAMPLE_RATE
 
 
 def speech(samples: int = 8000) -> np.ndarray:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from aura_model.augment.desync import DesyncSettings, desync
-from aura_model.sound import SAMPLE_RATE
+from aura_model.config import SAMPLE_RATE
 
 
 def offset_of(material, forgery) -> float:
