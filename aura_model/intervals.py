@@ -6,22 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from aura_model.metrics import BINS, Labels, Scores, bin_of, check_probabilities
+from aura_model.metrics import BINS, FIGURES, Labels, Scores, bin_of, check_probabilities
 
-FIGURES = (
-    "auc",
-    "ap",
-    "fpr_at_95tpr",
-    "tpr_at_1fpr",
-    "eer",
-    "brier",
-    "ece",
-    "accuracy",
-    "precision",
-    "recall",
-    "f1",
-)
-"""The figures of `aura_model.metrics.compute_metrics` that have an interval."""
 LEVEL = 0.95
 RESAMPLES = 1000
 LEAST_CLUSTERS = 10

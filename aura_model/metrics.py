@@ -19,6 +19,21 @@ Scores = npt.NDArray[np.float64]
 BINS = 15
 """Of equal width over 0..1, for calibration."""
 
+FIGURES = (
+    "auc",
+    "ap",
+    "fpr_at_95tpr",
+    "tpr_at_1fpr",
+    "eer",
+    "brier",
+    "ece",
+    "accuracy",
+    "precision",
+    "recall",
+    "f1",
+)
+"""The figures of `compute_metrics` that are shares or areas; a report tells each with its interval."""
+
 EMPTY = "no samples"
 NO_REAL = "no real samples"
 NO_FAKE = "no fake samples"
@@ -211,7 +226,7 @@ def _ratio(part: int, whole: int) -> float | None:
 def _reasons(truth: Labels) -> dict[str, str]:
     """Why a figure would be undefined for these labels."""
     missing = EMPTY if not len(truth) else NO_REAL if truth.all() else NO_FAKE
-    ranking = dict.fromkeys(("auc", "ap", "fpr_at_95tpr", "tpr_at_1fpr", "eer", "brier", "ece", "accuracy"), missing)
+    reasons = dict.fromkeys(FIGURES, missing)
     if not len(truth):
-        return ranking | dict.fromkeys(("precision", "recall", "f1"), EMPTY)
-    return ranking | {"precision": NONE_CALLED, "recall": NO_FAKE, "f1": NO_FAKE_AT_ALL}
+        return reasons
+    return reasons | {"precision": NONE_CALLED, "recall": NO_FAKE, "f1": NO_FAKE_AT_ALL}

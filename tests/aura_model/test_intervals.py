@@ -2,8 +2,8 @@ import numpy as np
 import pytest
 from sklearn import metrics as sklearn
 
-from aura_model.intervals import FIGURES, LEAST_CLUSTERS, Interval, bootstrap_intervals, weighted_figures
-from aura_model.metrics import Labels, Scores, compute_metrics
+from aura_model.intervals import LEAST_CLUSTERS, Interval, bootstrap_intervals, weighted_figures
+from aura_model.metrics import FIGURES, Labels, Scores, compute_metrics
 
 
 def some(count: int = 80, seed: int = 0, decimals: int = 1) -> tuple[Labels, Scores]:

@@ -8,8 +8,7 @@ from sklearn.metrics import roc_auc_score
 
 from aura_model.analysis import aggregate_tracks, probability
 from aura_model.errors import ConfigError
-from aura_model.intervals import FIGURES
-from aura_model.metrics import compute_metrics
+from aura_model.metrics import FIGURES, compute_metrics
 from training.evaluation.evaluation import BLANK, MOST_GROUPS, WORST, Evaluation, check_columns, evaluate
 from training.evaluation.score_table import ClipLine, VideoLines
 

@@ -120,6 +120,7 @@ def test_the_page_is_whole_and_loads_nothing() -> None:
 def test_every_figure_is_there_per_video_and_per_clip_with_its_interval() -> None:
     found = evaluate(some())
     words = Page(usual()).text
+    assert set(FIGURES) == set(found.videos.intervals)
     for name, (label, meaning, _) in FIGURES.items():
         assert label in words
         assert meaning in words
