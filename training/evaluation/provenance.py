@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from aura_model import __version__
 from aura_model.config import Config
 
 if TYPE_CHECKING:
@@ -73,7 +72,7 @@ def provenance_of_run(checkpoint: CheckpointFacts, config: Config, split: str, t
         data=_storable((config.dataset.manifest or config.dataset.data_root).name),
         split=split,
         scored_at=datetime.now(UTC).isoformat(timespec="seconds"),
-        versions={"aura": __version__, "python": platform.python_version()}
+        versions={"aura": version("aura"), "python": platform.python_version()}
         | {name: version(name) for name in LIBRARIES},
         table_sha256=digest_of(table),
     )
