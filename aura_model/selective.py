@@ -43,10 +43,10 @@ def coverage_risk(labels: npt.ArrayLike, probabilities: npt.ArrayLike, threshold
     truth, values = check_probabilities(labels, probabilities)
     if not len(truth):
         return None
-    surety = np.abs(values - threshold)
-    order = np.argsort(-surety, kind="stable")
+    confidence = np.abs(values - threshold)
+    order = np.argsort(-confidence, kind="stable")
     wrong = ((values >= threshold) != (truth == 1))[order]
-    ends = np.append(np.flatnonzero(np.diff(surety[order])), len(order) - 1)  # of each run of equal surety
+    ends = np.append(np.flatnonzero(np.diff(confidence[order])), len(order) - 1)  # of each run of equal confidence
     kept = ends + 1
     risk = np.cumsum(wrong)[ends] / kept
     return CoverageRisk(kept / len(order), risk, float(np.diff(kept, prepend=0) @ risk / len(order)))

@@ -31,7 +31,7 @@ def time_code(times: Tensor, dim: int) -> Tensor:
 
 
 class AveragePool(nn.Module):
-    """The mean over the frames. Linear, so that the class activation map adds up to the video logit."""
+    """The mean over the frames, whatever their number and order."""
 
     def forward(self, frames: Tensor) -> Tensor:
         """[B, T, D] to [B, D]."""

@@ -41,7 +41,7 @@ def test_the_order_of_the_samples_does_not_matter(order):
     assert first.area == second.area
 
 
-def test_surety_that_tells_right_from_wrong_has_the_smaller_area():
+def test_confidence_that_tells_right_from_wrong_has_the_smaller_area():
     labels = [1, 1, 1, 0]
     wise, foolish = curve(labels, [0.9, 0.95, 0.99, 0.6]), curve(labels, [0.6, 0.7, 0.65, 0.99])
     assert wise.risk[-1] == foolish.risk[-1] == 0.25
