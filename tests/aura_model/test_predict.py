@@ -16,7 +16,7 @@ import numpy.typing as npt
 import pytest
 from loguru import logger
 
-from aura_model import predict
+from aura_model import predict, stopwatch
 from aura_model import predictor as predictor_module
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
@@ -167,7 +167,7 @@ def test_predict_answers_for_one_file(files: Files) -> None:
 @pytest.mark.usefixtures("fakes")
 def test_the_total_is_decoding_and_scoring(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 13.0, 20.0, 20.5])
-    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     with Predictor(CONFIG) as predictor:
         timings = predictor.predict(Path(files("a.mp4")[0])).timings
     assert (timings["score"], timings["total"], timings["decode"]) == (500.0, 3500.0, 2.0)
@@ -176,7 +176,7 @@ def test_the_total_is_decoding_and_scoring(files: Files, monkeypatch: pytest.Mon
 @pytest.mark.usefixtures("fakes")
 def test_heat_maps_are_drawn_where_they_are_asked_for(files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
     clock = iter([10.0, 13.0, 20.0, 20.5, 20.75])
-    monkeypatch.setattr(predictor_module, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
+    monkeypatch.setattr(stopwatch, "time", SimpleNamespace(perf_counter=lambda: next(clock)))
     with Predictor(CONFIG, with_heatmaps=True) as predictor:
         answer = predictor.predict(Path(files("a.mp4")[0]))
     heatmap = answer.faces[0].heatmap
