@@ -60,7 +60,7 @@ def analyse(
     fakes = [(clip.track_id, score.fake) for clip, score in scored]
     fake = _pool(fakes)
     band = band_in_force(model.operating_points, config.inference)
-    verdict, doubts = _decide(fake, _pool(fakes, "topk"), model, band)
+    verdict, doubts = _decide(fake, _pool(fakes, "topk"), model, band, whole="faces_left_out" not in clips.notes)
     entries = [(_entry(clip, score, clips.media.duration), score.fake) for clip, score in scored]
     return Analysis(
         verdict=verdict,
@@ -143,8 +143,13 @@ def _pool(scores: Sequence[tuple[int | None, float | None]], method: Aggregation
     return probability(aggregate_tracks(track_ids, logits, method))
 
 
-def _decide(fake: float | None, part: float | None, model: ModelInfo, band: Band) -> tuple[Verdict, set[Reason]]:
-    """The verdict on a probability and on that of the most suspicious part, and what weakens it."""
+def _decide(
+    fake: float | None, part: float | None, model: ModelInfo, band: Band, *, whole: bool
+) -> tuple[Verdict, set[Reason]]:
+    """The verdict on a probability and on that of the most suspicious part, and what weakens it.
+
+    Nothing is called real whose faces were not all looked at, which is what `whole` says.
+    """
     if fake is None or part is None:
         return "not_applicable", set()
     if not model.trained:
@@ -155,7 +160,7 @@ def _decide(fake: float | None, part: float | None, model: ModelInfo, band: Band
     against: set[Reason] = {"near_threshold"} if fake >= band[0] else set()
     if part > band[1]:
         against.add("suspicious_part")
-    return ("uncertain" if against else "real"), doubts | against
+    return ("uncertain" if against or not whole else "real"), doubts | against
 
 
 def _in_order(codes: set[str]) -> tuple[Reason, ...]:

@@ -1,7 +1,7 @@
 """From a media file to clips: which moments are sampled, what a clip is, and `load_clips`, the one path."""
 
 import io
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -59,8 +59,8 @@ class Clips:
     """By track, the most prominent first, then by time."""
     media: MediaInfo
     notes: tuple[str, ...]
-    """Codes of what was met on the way: truncated, corrupt_frames, no_video, no_face, no_audio, no_speech,
-    sound_not_judged."""
+    """Codes of what was met on the way: truncated, corrupt_frames, no_video, no_face, faces_left_out, no_audio,
+    no_speech, sound_not_judged."""
     timings: Mapping[str, float]
     """Seconds per stage: open, decode, faces, sound."""
 
@@ -144,9 +144,9 @@ class ClipLoader:
             watch.lap("sound")
         clips = _join(windows, video.clip_seconds, picture.crops if picture else [], waves)
         return Clips(
-            clips=tuple(clips[: video.max_clips]),
+            clips=tuple(kept := thinned(clips, video.max_clips)),
             media=_info(media, picture),
-            notes=tuple(self._notes(media, picture, waves)),
+            notes=tuple(self._notes(media, picture, waves, left_out=_faces(kept) < _faces(clips))),
             timings=watch.seconds,
         )
 
@@ -161,7 +161,9 @@ class ClipLoader:
         least = self._config.dataset.audio.min_speech
         return [wave if wave is not None and self._speech.share(wave) >= least else None for wave in waves]
 
-    def _notes(self, media: Media, picture: Picture | None, waves: Sequence[Wave | None]) -> Iterator[str]:
+    def _notes(
+        self, media: Media, picture: Picture | None, waves: Sequence[Wave | None], *, left_out: bool
+    ) -> Iterator[str]:
         if media.truncated:
             yield "truncated"
         if picture and picture.damaged:
@@ -170,6 +172,8 @@ class ClipLoader:
             yield "no_video"
         elif not picture.crops:
             yield "no_face"
+        elif picture.faces_left_out or left_out:
+            yield "faces_left_out"
         if media.audio is None:
             yield "no_audio"
         elif self._speech is None:
@@ -208,6 +212,17 @@ def _join(
         ]
     spoken = zip(windows, waves, strict=True)
     return [Clip(window, seconds, None, None, None, None, wave) for window, wave in spoken if wave is not None]
+
+
+def thinned(clips: Sequence[Clip], most: int) -> list[Clip]:
+    """At most so many of the clips, evenly: of each face about the same share, spread over the video."""
+    if len(clips) <= most:
+        return list(clips)
+    return [clips[i] for i in np.linspace(0, len(clips) - 1, most).round().astype(int)]
+
+
+def _faces(clips: Iterable[Clip]) -> set[int | None]:
+    return {clip.track_id for clip in clips}
 
 
 def _info(media: Media, picture: Picture | None) -> MediaInfo:

@@ -1,7 +1,9 @@
 """The faces of a video in given windows of time: found, followed and cut out, with one window in memory at a time."""
 
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +48,8 @@ class Picture:
     rotation: int
     damaged: bool
     """Some packets or frames could not be decoded, or not wholly."""
+    faces_left_out: bool
+    """Some faces were seen and not cut out, as there were more than `max_faces` at a time."""
 
 
 class PictureReader:
@@ -72,9 +76,9 @@ class PictureReader:
             watch.lap("faces")
         if reader.garbled:
             raise MediaError("corrupt_video", "Hardly a frame can be decoded; send an intact, unencrypted video.")
-        crops = work.finish()
+        crops, left_out = work.finish()
         watch.lap("faces")
-        return _picture(crops, reader)
+        return Picture(crops, *_displayed(reader), reader.orientation.degrees, reader.damaged, left_out)
 
 
 class _Faces:
@@ -89,6 +93,7 @@ class _Faces:
         self._reader = reader
         self._detections: list[Detection] = []
         self._local: list[tuple[Crops, Track]] = []
+        self._beyond: list[Track] = []
         self._centres: list[Crops] = []
 
     def add(self, index: int, times: Window, frames: Sequence[ShownFrame]) -> None:
@@ -99,29 +104,44 @@ class _Faces:
             return
         found = self._detect(self._detector, times, images)
         self._detections.extend(found)
-        tracks = [track for track in link(found, SPARE * self._config.max_faces) if track.covers(times[0], times[-1])]
-        self._local.extend(zip(_cut(index, tracks, times, images, self._config), tracks, strict=True))
+        present = [track for track in link(found) if track.covers(times[0], times[-1])]
+        most = SPARE * self._config.max_faces
+        self._local.extend(zip(_cut(index, present[:most], times, images, self._config), present, strict=False))
+        self._beyond.extend(present[most:])
 
     def _detect(self, detector: FaceDetector, times: Window, images: "_Images") -> list[Detection]:
-        """Search every k-th frame and the last one; a frame that is shown again is not searched again."""
+        """Search every k-th frame and the last one, and all of them where a face comes or goes.
+
+        A frame that is shown again is not searched again.
+        """
         found: dict[int, list[Face]] = {}
-        detections = []
-        for i in sorted({*range(0, len(times), self._config.every), len(times) - 1}):
+
+        def search(i: int) -> Detection:
             key = images.key(i)
             if key not in found:
                 found[key] = [_unscaled(face, images.scale(images[i])) for face in detector.detect(images[i])]
-            detections.append(Detection(float(times[i]), found[key]))
-        return detections
+            return Detection(float(times[i]), found[key])
 
-    def finish(self) -> list[Crops]:
-        """Every crop under the number of its track in the whole video; the tracks beyond `max_faces` are left out."""
-        named = [
-            replace(crops, track_id=track.id)
-            for track in link(self._detections, self._config.max_faces)
-            for crops, local in self._local
-            if _is_part(local, track)
-        ]
-        return [*self._centres, *named]
+        sparse = sorted({*range(0, len(times), self._config.every), len(times) - 1})
+        detections = [search(i) for i in sparse]
+        if all(_same_faces(one, other) for one, other in pairwise(detections)):
+            return detections
+        return [search(i) for i in range(len(times))]
+
+    def finish(self) -> tuple[list[Crops], bool]:
+        """In each window the `max_faces` that lead over the whole video; and whether a face has no crop at all.
+
+        The crops have the numbers of their tracks in the whole video, the most prominent first.
+        """
+        kept, left_out, taken = list(self._centres), False, Counter[int]()
+        for track in link(self._detections):
+            parts = [crops for crops, local in self._local if _is_part(local, track)]
+            chosen = [crops for crops in parts if taken[crops.window] < self._config.max_faces]
+            number = kept[-1].track_id + 1 if kept else 0
+            kept += [replace(crops, track_id=number) for crops in chosen]
+            taken.update(crops.window for crops in chosen)
+            left_out |= not chosen and (bool(parts) or any(_is_part(local, track) for local in self._beyond))
+        return kept, left_out
 
 
 class _Images:
@@ -171,7 +191,7 @@ def _by_window(reader: FrameReader, windows: Sequence[Window]) -> Iterator[list[
 
 
 def _cut(index: int, tracks: Sequence[Track], times: Window, images: _Images, config: FaceConfig) -> list[Crops]:
-    """One face after the other from each frame in turn."""
+    """One face after the other from each frame in turn; where a face is not there yet or any more, its nearest crop."""
     if not tracks:
         return []
     boxes = [track.boxes_at(times) for track in tracks]
@@ -180,10 +200,18 @@ def _cut(index: int, tracks: Sequence[Track], times: Window, images: _Images, co
         _cut_image(image, [b[i] for b in boxes], [p[i] for p in points], images.scale(image), config)
         for i, image in enumerate(images.take())
     ]
-    return [
-        Crops(index, track.id, np.stack([row[k][0] for row in cut]), boxes[k], np.stack([row[k][1] for row in cut]))
-        for k, track in enumerate(tracks)
-    ]
+    crops = []
+    for k, track in enumerate(tracks):
+        shown = _shown(track, times)
+        frames, landmarks = (np.stack([cut[i][k][part] for i in shown]) for part in (0, 1))
+        crops.append(Crops(index, track.id, frames, boxes[k][shown], landmarks))
+    return crops
+
+
+def _shown(track: Track, times: Window) -> npt.NDArray[np.int64]:
+    """[T] which frame of a window shows the face nearest to each of its moments."""
+    first, last = np.searchsorted(times, track.times[[0, -1]])
+    return np.clip(np.arange(len(times)), first, last)
 
 
 def _cut_image(
@@ -206,6 +234,11 @@ def _is_part(local: Track, whole: Track) -> bool:
     return bool(np.any((whole.times == local.times[0]) & np.all(whole.boxes == local.boxes[0], axis=1)))
 
 
+def _same_faces(one: Detection, other: Detection) -> bool:
+    """Whether each face of two frames goes on from one to the other."""
+    return all(len(track.times) == 2 for track in link((one, other)))
+
+
 def _unscaled(face: Face, scale: Floats) -> Face:
     """A face of one image in the video's pixels."""
     inverse = np.reciprocal(scale)
@@ -215,7 +248,3 @@ def _unscaled(face: Face, scale: Floats) -> Face:
 def _displayed(reader: FrameReader) -> tuple[int, int]:
     """Width and height of the first frame as displayed."""
     return (reader.height, reader.width) if reader.orientation.turns % 2 else (reader.width, reader.height)
-
-
-def _picture(crops: list[Crops], reader: FrameReader) -> Picture:
-    return Picture(crops, *_displayed(reader), reader.orientation.degrees, reader.damaged)

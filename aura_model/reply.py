@@ -16,6 +16,7 @@ Reason = Literal[
     "suspicious_part",
     "no_video",
     "no_face",
+    "faces_left_out",
     "no_audio",
     "no_speech",
     "sound_not_judged",

@@ -82,8 +82,8 @@ class Track:
         return _smooth(self.times, self.landmarks, self._bridge)
 
 
-def link(detections: Iterable[Detection], max_faces: int) -> list[Track]:
-    """Join the detections of one video into at most `max_faces` tracks, the most prominent first.
+def link(detections: Iterable[Detection]) -> list[Track]:
+    """Join the detections of one video into tracks, the most prominent first.
 
     Frame by frame, in time, faces go to tracks, the surest pair first. Boxes that overlap belong together; else a face
     may have moved by half its side, and one side more for each second since it was last seen, two at most, and may have
@@ -93,7 +93,6 @@ def link(detections: Iterable[Detection], max_faces: int) -> list[Track]:
 
     Args:
         detections: of one video, in any order; a frame may come twice.
-        max_faces: tracks kept.
 
     Returns:
         Tracks with the ids 0, 1, … in order of `Track.prominence`.
@@ -105,7 +104,7 @@ def link(detections: Iterable[Detection], max_faces: int) -> list[Track]:
         _extend(chains, frames[time])
     tracks = [_track(chain, searched) for chain in chains if _lasts(chain, chains)]
     tracks.sort(key=lambda track: -track.prominence)
-    return [replace(track, id=rank) for rank, track in enumerate(tracks[:max_faces])]
+    return [replace(track, id=rank) for rank, track in enumerate(tracks)]
 
 
 def _lasts(chain: _Chain, chains: Sequence[_Chain]) -> bool:

@@ -255,6 +255,12 @@ def test_a_forged_part_of_any_face_counts() -> None:
     assert run(faces).verdict == run(faces + other[2:]).verdict == "real"
 
 
+@pytest.mark.parametrize(("logits", "verdict"), [(-5.0, "uncertain"), (6.0, "fake")])
+def test_what_has_faces_that_nobody_looked_at_is_not_real(logits: float, verdict: str) -> None:
+    answer = run([(clip(), score(logits))], notes=("faces_left_out",))
+    assert (answer.verdict, answer.reasons) == (verdict, ("faces_left_out",))
+
+
 def test_an_untrained_model_says_nothing_of_parts() -> None:
     answer = run([(clip(float(start)), score(6.0 if start < 3 else -6.0)) for start in range(16)], model=UNTRAINED)
     assert (answer.verdict, answer.reasons) == ("uncertain", ("untrained_model",))

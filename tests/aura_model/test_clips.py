@@ -367,16 +367,22 @@ def test_a_short_video_in_training_gives_its_only_clip_more_than_once(loader):
 
 
 @pytest.mark.parametrize(
-    ("most", "tracks"), [(1, [0]), (2, [0, 0]), (4, [0, 0, 0, 1]), (6, [0, 0, 0, 1, 1, 1]), (9, [0, 0, 0, 1, 1, 1])]
+    ("most", "tracks"), [(1, [0]), (2, [0, 1]), (4, [0, 0, 1, 1]), (6, [0, 0, 0, 1, 1, 1]), (9, [0, 0, 0, 1, 1, 1])]
 )
 def test_max_clips_bounds_all_faces_together(most, tracks):
     clips = load_clips(MEDIA / "two_faces.mp4", config(f"dataset.video.max_clips={most}")).clips
     assert [clip.track_id for clip in clips] == tracks
 
 
+@pytest.mark.parametrize(("most", "left_out"), [(1, True), (2, False)])
+def test_a_face_that_max_clips_leaves_out_is_told_of(most, left_out):
+    notes = load_clips(MEDIA / "two_faces.mp4", config(f"dataset.video.max_clips={most}")).notes
+    assert ("faces_left_out" in notes) == left_out
+
+
 def test_max_clips_bounds_speech_too():
     clips = load_clips(MEDIA / "audio_only.wav", config("dataset.video.max_clips=3")).clips
-    assert [clip.times[0] for clip in clips] == [0.0, 1.0, 2.0]
+    assert [clip.times[0] for clip in clips] == [0.0, 2.0, 3.0]  # four, thinned evenly
 
 
 def test_max_faces_keeps_the_most_prominent():

@@ -213,6 +213,52 @@ def test_no_more_faces_than_allowed_are_kept(films, film):
     assert [crops.track_id for crops in found.crops] == [0, 0, 1, 1]
 
 
+def test_faces_beyond_the_number_allowed_are_told_of(films, film):
+    for faces, left_out in ((2, False), (3, True), (5, True)):
+        detector = Script(films, lambda number, count=faces: [face(10 + 25 * k, side=12 + k) for k in range(count)])
+        found = follow(film, detector, 0.0, 1.0, config=FACE.model_copy(update={"max_faces": 2}))
+        assert found.faces_left_out is left_out
+        assert len(found.crops) == 4
+
+
+def test_the_number_allowed_is_that_of_each_window(films, film):
+    """Two cameras: each shows others, or the same people elsewhere, who are other tracks then."""
+
+    def found(number):
+        return [face(20, side=30), face(60, side=12)] if number < 25 else [face(100, side=30), face(60, y=12, side=12)]
+
+    found = follow(film, Script(films, found), 0.0, 1.0, config=FACE.model_copy(update={"max_faces": 2}))
+    assert sorted((crops.window, crops.track_id) for crops in found.crops) == [(0, 0), (0, 2), (1, 1), (1, 3)]
+    assert not found.faces_left_out
+
+
+def test_where_a_face_goes_within_a_window_its_last_sight_stands_for_the_rest(films, film):
+    """Without a face there is nothing of it to score; what is at its place then is somebody else's, or a wall."""
+    detector = Script(films, lambda number: [face(60)] if number <= 12 else [])
+    (crops,) = follow(film, detector, 0.0).crops
+    times = windows(0.0)[0]
+    assert sorted(detector.asked) == [0, 3, 6, 9, 12, 15, 18, 21]
+    (last,) = frames_at(film, times[[4]])
+    expected, landmarks = crop_face(last, face(60).box, face(60).landmarks, FACE.margin, FACE.size)
+    for k in range(4, 8):
+        assert np.array_equal(crops.frames[k], expected)
+        assert np.allclose(crops.landmarks[k], landmarks, atol=1e-4)
+    assert not np.array_equal(crops.frames[3], expected)
+
+
+def test_where_a_face_comes_within_a_window_its_first_sight_stands_for_the_time_before(films, film):
+    (crops,) = follow(film, Script(films, lambda number: [face(60)] if number >= 9 else []), 0.0).crops
+    assert all(np.array_equal(crops.frames[k], crops.frames[3]) for k in range(3))
+    assert not np.array_equal(crops.frames[4], crops.frames[3])
+
+
+def test_a_cut_to_somebody_else_within_a_window_parts_the_two(films, film):
+    detector = Script(films, lambda number: [face(30) if number <= 9 else face(100)])
+    left, right = sorted(follow(film, detector, 0.0).crops, key=lambda crops: crops.boxes[0, 0])
+    assert all(np.array_equal(left.frames[k], left.frames[3]) for k in range(4, 8))
+    assert all(np.array_equal(right.frames[k], right.frames[4]) for k in range(4))
+
+
 def test_the_leading_face_has_its_clips_where_others_are_larger(films, film):
     """In the second window another face is the largest; over the whole video it is not."""
 

@@ -35,11 +35,11 @@ def seen(tracks):
 
 @pytest.mark.parametrize("frames", [[], [(0.0,)], [(0.0,), (1.0,)]])
 def test_no_face_no_track(frames):
-    assert link(film(*frames), max_faces=4) == []
+    assert link(film(*frames)) == []
 
 
 def test_one_still_face_is_one_track():
-    (track,) = link(film((0.0, face()), (0.5, face()), (1.0, face())), max_faces=4)
+    (track,) = link(film((0.0, face()), (0.5, face()), (1.0, face())))
     assert track.id == 0
     assert track.times.tolist() == [0.0, 0.5, 1.0]
     assert track.boxes.shape == (3, 4)
@@ -60,73 +60,73 @@ def test_one_still_face_is_one_track():
     ],
 )
 def test_a_face_may_move_some_sides_a_second(gap, moved, one):
-    tracks = link(film((0.0, face()), (gap, face(x=100 + moved))), max_faces=4)
+    tracks = link(film((0.0, face()), (gap, face(x=100 + moved))))
     assert len(tracks) == (1 if one else 2)
 
 
 @pytest.mark.parametrize(("side", "one"), [(95.0, True), (105.0, False), (26.0, True), (24.0, False)])
 def test_a_face_may_double_or_halve(side, one):
-    tracks = link(film((0.0, face(side=50)), (0.5, face(side=side))), max_faces=4)
+    tracks = link(film((0.0, face(side=50)), (0.5, face(side=side))))
     assert len(tracks) == (1 if one else 2)
 
 
 def test_two_faces_keep_their_tracks_over_distant_windows():
     left, right = face(x=100, side=60), face(x=300, side=40)
-    tracks = link(film((0.0, left, right), (0.5, right, left), (9.0, left), (20.0, right, left)), max_faces=4)
+    tracks = link(film((0.0, left, right), (0.5, right, left), (9.0, left), (20.0, right, left)))
     assert seen(tracks) == [(0, [0.0, 0.5, 9.0, 20.0]), (1, [0.0, 0.5, 20.0])]
     assert centres(tracks[0], [0.5, 20.0]) == [[100, 100], [100, 100]]
     assert centres(tracks[1], [0.5, 20.0]) == [[300, 100], [300, 100]]
 
 
 def test_a_new_face_beside_a_known_one_does_not_take_its_track():
-    tracks = link(film((0.0, face(x=100)), (0.5, face(x=140, side=48), face(x=102))), max_faces=4)
+    tracks = link(film((0.0, face(x=100)), (0.5, face(x=140, side=48), face(x=102))))
     assert seen(tracks) == [(0, [0.0, 0.5]), (1, [0.5])]
     assert centres(tracks[0], [0.5]) == [[102, 100]]
 
 
 def test_overlap_goes_before_nearness_of_centres():
-    tracks = link(film((0.0, face(x=100)), (0.5, face(x=100, side=95), face(x=125))), max_faces=4)
+    tracks = link(film((0.0, face(x=100)), (0.5, face(x=100, side=95), face(x=125))))
     (track,) = (track for track in tracks if len(track.times) == 2)
     assert centres(track, [0.5]) == [[125, 100]]
 
 
 def test_recently_seen_goes_before_long_gone():
     comes = [(20 + 0.1 * step, face(x=210 - 20 * step)) for step in range(6)]  # to where another person was at first
-    tracks = link(film((0.0, face(x=100)), *comes), max_faces=4)
+    tracks = link(film((0.0, face(x=100)), *comes))
     assert seen(tracks) == [(0, [time for time, _ in comes]), (1, [0.0])]
 
 
 def test_a_face_goes_to_one_track_only():
-    tracks = link(film((0.0, face(x=90), face(x=110)), (0.5, face(x=100))), max_faces=4)
+    tracks = link(film((0.0, face(x=90), face(x=110)), (0.5, face(x=100))))
     assert sorted(len(track.times) for track in tracks) == [1, 2]
 
 
 def test_order_and_duplicates_of_detections_do_not_matter():
     frames = film((0.0, face(x=100), face(x=300)), (0.5, face(x=110)), (1.0, face(x=120), face(x=310)))
-    expected = seen(link(frames, max_faces=4))
+    expected = seen(link(frames))
     for shuffled in itertools.permutations(frames):
-        assert seen(link([*shuffled, frames[0]], max_faces=4)) == expected
+        assert seen(link([*shuffled, frames[0]])) == expected
 
 
 def test_equal_faces_rank_by_first_sight():
     frames = film((0.0, face(x=300), face(x=100)), (0.5, face(x=100), face(x=300)))
     for _ in range(3):
-        assert [track.boxes[0, 0] for track in link(frames, max_faces=4)] == [275, 75]
+        assert [track.boxes[0, 0] for track in link(frames)] == [275, 75]
 
 
 # --- ranking and choice ---
 
 
-def test_the_largest_come_first_and_only_so_many():
+def test_the_largest_come_first():
     faces = [face(x=100 * i, side=20 + i) for i in range(1, 6)]
-    tracks = link(film((0.0, *faces), (0.5, *faces)), max_faces=3)
-    assert [track.id for track in tracks] == [0, 1, 2]
-    assert [track.boxes[0, 2] - track.boxes[0, 0] for track in tracks] == [25, 24, 23]
+    tracks = link(film((0.0, *faces), (0.5, *faces)))
+    assert [track.id for track in tracks] == [0, 1, 2, 3, 4]
+    assert [track.boxes[0, 2] - track.boxes[0, 0] for track in tracks] == [25, 24, 23, 22, 21]
 
 
 def test_a_large_face_that_passes_ranks_below_a_smaller_one_that_stays():
     stays, passes = face(x=100, side=50), face(x=400, side=60)
-    tracks = link(film((0.0, stays, passes), (0.5, stays), (1.0, stays)), max_faces=4)
+    tracks = link(film((0.0, stays, passes), (0.5, stays), (1.0, stays)))
     assert [len(track.times) for track in tracks] == [3, 1]
     assert tracks[0].prominence == pytest.approx(50**2)
     assert tracks[1].prominence == pytest.approx(60**2 / 3)
@@ -134,21 +134,21 @@ def test_a_large_face_that_passes_ranks_below_a_smaller_one_that_stays():
 
 @pytest.mark.parametrize(("score", "count"), [(0.75, 1), (0.95, 2)])
 def test_a_weak_face_seen_once_beside_a_lasting_one_is_a_false_alarm(score, count):
-    tracks = link(film((0.0, face()), (0.5, face(), face(x=400, score=score)), (1.0, face())), max_faces=4)
+    tracks = link(film((0.0, face()), (0.5, face(), face(x=400, score=score)), (1.0, face())))
     assert len(tracks) == count
 
 
 def test_a_weak_face_seen_once_alone_is_kept():
-    assert len(link(film((0.0,), (0.5, face(score=0.71)), (1.0,)), max_faces=4)) == 1
+    assert len(link(film((0.0,), (0.5, face(score=0.71)), (1.0,)))) == 1
 
 
 def test_a_still_picture_keeps_all_its_faces():
-    assert len(link(film((0.0, face(score=0.75), face(x=300, score=0.99))), max_faces=4)) == 2
+    assert len(link(film((0.0, face(score=0.75), face(x=300, score=0.99))))) == 2
 
 
 def test_a_weak_face_seen_twice_is_kept():
     frames = film((0.0, face(), face(x=400, score=0.71)), (0.5, face(), face(x=400, score=0.71)))
-    assert len(link(frames, max_faces=4)) == 2
+    assert len(link(frames)) == 2
 
 
 # --- between detections ---
@@ -158,7 +158,7 @@ def path(*points, searched=None):
     """The one track of a face at (time, x) points."""
     frames = [Detection(time, [face(x=x)]) for time, x in points]
     frames += [Detection(time, []) for time in searched or ()]
-    (track,) = link(frames, max_faces=4)
+    (track,) = link(frames)
     return track
 
 
@@ -273,7 +273,7 @@ def test_a_face_is_there_when_half_the_searched_frames_show_it(start, end, there
 
 
 def test_tracks_share_the_searched_frames():
-    tracks = link(film((0.0, face()), (0.5,), (1.0, face(), face(x=300))), max_faces=4)
+    tracks = link(film((0.0, face()), (0.5,), (1.0, face(), face(x=300))))
     assert all(isinstance(track, Track) and track.searched.tolist() == [0.0, 0.5, 1.0] for track in tracks)
 
 
@@ -284,6 +284,6 @@ def test_many_faces_in_many_frames_are_linked_right():
     for number in range(40):
         faces = [face(x=x + rng.normal(0, 3), y=y + rng.normal(0, 3)) for x, y in homes if rng.random() > 0.1]
         frames.append(Detection(number / 4, [faces[i] for i in rng.permutation(len(faces))]))
-    tracks = link(frames, max_faces=1000)
+    tracks = link(frames)
     assert len(tracks) == len(homes)
     assert all(np.ptp(track.boxes[:, :2], axis=0).max() < 40 for track in tracks)

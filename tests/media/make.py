@@ -350,7 +350,7 @@ def forged(sources: Sources) -> tuple[Sequence[Frame], Sequence[npt.NDArray[np.f
     frames = np.stack(talking(sources, 4.0)[0])
     times = np.arange(len(frames)) / FPS
     detector = RetinaFace(load_config(env={}).dataset.face, threads=1)
-    track = link([Detection(time, detector.detect(frame)) for time, frame in zip(times, frames, strict=True)], 1)[0]
+    track = link([Detection(time, detector.detect(frame)) for time, frame in zip(times, frames, strict=True)])[0]
     span = slice(*FORGED)
     forgery = self_blend(Material(frames[span], track.landmarks_at(times[span])), np.random.default_rng(FORGERY_SEED))
     return list(forgery.frames), list(forgery.mask)
