@@ -1,12 +1,15 @@
 """What is fitted to held-out samples after the training: how sure the model is, and from where on it accuses.
 
 Sources: temperature scaling, Guo et al. (2017), with the smoothed labels of Platt (1999); class-conditional split
-conformal prediction, Vovk (2012); the interval of a share, Wilson (1927).
+conformal prediction, Vovk (2012), where people have several samples, Lee, Barber and Willett (2023); the interval of a
+share, Wilson (1927).
 """
 
 import math
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from statistics import NormalDist
 from types import MappingProxyType
 from typing import Self
@@ -29,6 +32,8 @@ LEAST_FAKES = 100 // MISSES - 1
 """With samples of fewer people no bound holds what it promises."""
 QUANTILE = NormalDist().inv_cdf(0.975)
 TOLERANCE = 1e-10
+ROUNDING = 1e-9
+"""By so much a sum of weights may be off."""
 ORDERED = 0.6
 """From this AUC on the scores are said to rank the samples."""
 
@@ -59,13 +64,20 @@ class HeldOut:
         truth, values = check_scores(labels, log_odds)
         if len(clusters) != len(truth):
             raise ValueError(f"{len(truth)} samples need as many clusters, got {len(clusters)}")
-        check_enough(*(len(_clusters_of(truth, clusters, label)) for label in (0, 1)))
-        return cls(truth, values, clusters)
+        held_out = cls(truth, values, clusters)
+        check_enough(held_out.people(0), held_out.people(1))
+        return held_out
 
+    @cached_property
+    def weights(self) -> Scores:
+        """[N] one by the number of samples that its cluster has with its label: each cluster counts once a label."""
+        groups = list(zip(self.clusters, self.labels.tolist(), strict=True))
+        sizes = Counter(groups)
+        return np.array([1 / sizes[group] for group in groups])
 
-def _clusters_of(labels: Labels, clusters: Sequence[Hashable], wanted: int) -> set[Hashable]:
-    """The clusters of the samples with this label."""
-    return {cluster for cluster, label in zip(clusters, labels.tolist(), strict=True) if label == wanted}
+    def people(self, label: int) -> int:
+        """How many clusters have samples with this label."""
+        return round(float(self.weights[self.labels == label].sum()))
 
 
 def check_enough(reals: int, fakes: int) -> None:
@@ -86,9 +98,9 @@ class Quality:
     """How well probabilities say what is true."""
 
     ece: float
-    """Expected calibration error, see `compute_ece`."""
+    """Expected calibration error over samples, see `compute_ece`."""
     nll: float
-    """Mean negative log-likelihood."""
+    """Negative log-likelihood, mean over people."""
 
 
 @dataclass(frozen=True)
@@ -112,10 +124,10 @@ def fit(held_out: HeldOut, *, with_bias: bool = False) -> Fit:
     log_odds = calibration.scale * held_out.log_odds + calibration.bias
     return Fit(
         calibration=calibration,
-        points=fit_points(held_out.labels, sigmoid(log_odds), held_out.clusters),
+        points=fit_points(held_out, sigmoid(log_odds)),
         auc=compute_auc(held_out.labels, held_out.log_odds) or 0.0,
-        before=_quality(held_out.labels, held_out.log_odds),
-        after=_quality(held_out.labels, log_odds),
+        before=_quality(held_out, held_out.log_odds),
+        after=_quality(held_out, log_odds),
     )
 
 
@@ -143,7 +155,7 @@ def _likeliest(held_out: HeldOut, unit: float, *, with_bias: bool) -> tuple[floa
     model.fit(
         np.tile(held_out.log_odds / unit, 2)[:, None],
         np.repeat([1, 0], count),  # every sample is partly a fake and partly a real
-        sample_weight=np.concatenate([targets, 1 - targets]),
+        sample_weight=np.concatenate([targets, 1 - targets]) * np.tile(held_out.weights, 2),
     )
     return float(model.coef_[0, 0]) / unit, float(np.ravel(model.intercept_)[0])
 
@@ -155,58 +167,74 @@ def _why_not(held_out: HeldOut, *, with_bias: bool) -> str:
     return f"the scores do not rise from real to fake (AUC {auc:.3f}): there is nothing to calibrate"
 
 
-def fit_points(labels: Labels, probabilities: Scores, clusters: Sequence[Hashable]) -> OperatingPoints:
-    """The operating points and their rates on these samples, which must be as many as `HeldOut` asks for."""
-    reals, fakes = probabilities[labels == 0], probabilities[labels == 1]
-    low = lower_bound(fakes, MISSES)
-    persons = len(_clusters_of(labels, clusters, 0))
+@dataclass(frozen=True, eq=False)
+class _Class:
+    """The samples with one label."""
+
+    scores: Scores
+    """[N] calibrated probabilities."""
+    weights: Scores
+    """[N] as `HeldOut.weights`."""
+
+    def share(self, chosen: npt.NDArray[np.bool_]) -> float:
+        """The share of these samples, each person counting once."""
+        return float(np.average(chosen, weights=self.weights))
+
+
+def fit_points(held_out: HeldOut, probabilities: Scores) -> OperatingPoints:
+    """The operating points on calibrated probabilities [N] of these samples, and the rates there."""
+    reals, fakes = (
+        _Class(probabilities[held_out.labels == label], held_out.weights[held_out.labels == label]) for label in (0, 1)
+    )
+    low = lower_bound(fakes.scores, fakes.weights, MISSES)
     points = {}
     for name, percent in FALSE_POSITIVES.items():
-        high = upper_bound(reals, percent)
-        points[name] = _measured(name, (min(low, high), max(low, high)), reals, fakes, persons)
+        high = upper_bound(reals.scores, reals.weights, percent)
+        points[name] = _measured(name, (min(low, high), max(low, high)), reals, fakes, held_out.people(0))
     return OperatingPoints(**points)
 
 
-def upper_bound(scores: Scores, percent: int) -> float:
-    """The least of `scores` above which a fresh one lies with a probability of at most `percent` in a hundred.
+def upper_bound(scores: Scores, weights: Scores, percent: int) -> float:
+    """The least of `scores` above which a fresh person's lies with a probability of at most `percent` in a hundred.
 
-    That holds for a fresh score which is exchangeable with these `[N]`, over draws of all of them.
+    That holds where the fresh person is exchangeable with those of the scores, over draws of all of them.
+
+    Args:
+        scores: [N].
+        weights: [N] which add up to 1 for each person.
+        percent: of all people, the fresh one among them, so many may lie beyond.
 
     Raises:
-        ValueError: too few scores.
+        ValueError: too few people.
     """
-    above = _allowed(len(scores), percent)
-    return float(np.sort(scores)[len(scores) - above])
+    people = round(float(weights.sum()))
+    room = ((people + 1) * percent - 100) / 100  # from integers: a product of floats would lose a person now and then
+    if room < 0:
+        raise ValueError(f"a bound at {percent} % needs {math.ceil(100 / percent) - 1} people, got {people}")
+    falling = np.argsort(-scores)
+    beyond = np.searchsorted(np.cumsum(weights[falling]), room + ROUNDING, side="right")
+    return float(scores[falling[beyond]])
 
 
-def lower_bound(scores: Scores, percent: int) -> float:
+def lower_bound(scores: Scores, weights: Scores, percent: int) -> float:
     """The greatest of `scores` below which a fresh one lies with such a probability; see `upper_bound`."""
-    below = _allowed(len(scores), percent)
-    return float(np.sort(scores)[below - 1])
+    return -upper_bound(-scores, weights, percent)
 
 
-def _allowed(count: int, percent: int) -> int:
-    """The rank of the bound from its end: so many of all scores, the fresh one among them, may lie beyond."""
-    rank = (count + 1) * percent // 100  # of integers: a product of floats would lose a rank now and then
-    if not rank:
-        raise ValueError(f"a bound at {percent} % needs {math.ceil(100 / percent) - 1} scores, got {count}")
-    return rank
-
-
-def _measured(name: OperatingPointName, band: Band, reals: Scores, fakes: Scores, persons: int) -> OperatingPoint:
+def _measured(name: OperatingPointName, band: Band, reals: _Class, fakes: _Class, persons: int) -> OperatingPoint:
     low, high = band
-    false_positives = float((reals > high).mean())
+    false_positives = reals.share(reals.scores > high)
     return OperatingPoint(
         name=name,
         low=low,
         high=high,
         false_positive_rate=false_positives,
         false_positive_interval=share_interval(false_positives, persons),
-        true_positive_rate=float((fakes > high).mean()),
-        real_abstention=float(((reals >= low) & (reals <= high)).mean()),
-        fake_abstention=float(((fakes >= low) & (fakes <= high)).mean()),
-        reals=len(reals),
-        fakes=len(fakes),
+        true_positive_rate=fakes.share(fakes.scores > high),
+        real_abstention=reals.share((reals.scores >= low) & (reals.scores <= high)),
+        fake_abstention=fakes.share((fakes.scores >= low) & (fakes.scores <= high)),
+        reals=len(reals.scores),
+        fakes=len(fakes.scores),
     )
 
 
@@ -223,6 +251,7 @@ def sigmoid(log_odds: Scores) -> Scores:
     return 0.5 * (1.0 + np.tanh(0.5 * log_odds))
 
 
-def _quality(labels: Labels, log_odds: Scores) -> Quality:
-    losses = np.logaddexp(0, log_odds) - labels * log_odds
-    return Quality(compute_ece(labels, sigmoid(log_odds)) or 0.0, float(losses.mean()))
+def _quality(held_out: HeldOut, log_odds: Scores) -> Quality:
+    losses = np.logaddexp(0, log_odds) - held_out.labels * log_odds
+    ece = compute_ece(held_out.labels, sigmoid(log_odds)) or 0.0
+    return Quality(ece, float(np.average(losses, weights=held_out.weights)))

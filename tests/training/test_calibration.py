@@ -168,6 +168,11 @@ def test_a_bias_makes_up_for_any_shift() -> None:
 # --- conformal bounds
 
 
+def bound(which: Callable[[Floats, Floats, int], float], scores: Floats, percent: int) -> float:
+    """Of people with one score each."""
+    return which(scores, np.ones(len(scores)), percent)
+
+
 @pytest.mark.parametrize(
     ("count", "percent", "upper", "lower"),
     [
@@ -182,14 +187,14 @@ def test_a_bias_makes_up_for_any_shift() -> None:
 )
 def test_the_rank_of_a_bound(count: int, percent: int, upper: int, lower: int) -> None:
     scores = np.random.default_rng(0).permutation(count).astype(float)
-    assert (upper_bound(scores, percent), lower_bound(scores, percent)) == (upper, lower)
+    assert (bound(upper_bound, scores, percent), bound(lower_bound, scores, percent)) == (upper, lower)
 
 
 @pytest.mark.parametrize(("count", "percent"), [(8, 10), (18, 5), (98, 1), (0, 5)])
-def test_no_bound_with_fewer_scores(count: int, percent: int) -> None:
-    for bound in (upper_bound, lower_bound):
-        with pytest.raises(ValueError, match=f"needs {100 // percent - 1} scores"):
-            bound(np.zeros(count), percent)
+def test_no_bound_with_fewer_people(count: int, percent: int) -> None:
+    for which in (upper_bound, lower_bound):
+        with pytest.raises(ValueError, match=f"needs {100 // percent - 1} people"):
+            bound(which, np.zeros(count), percent)
 
 
 @pytest.mark.parametrize("percent", [1, 5, 10])
@@ -200,8 +205,8 @@ def test_a_fresh_score_lies_beyond_no_more_often_than_promised(size: int, percen
     trials = 4000
     scores = np.sort(rng.standard_cauchy((trials, size)), axis=1)
     fresh = rng.standard_cauchy((trials, 50))
-    above = np.mean([(new > upper_bound(old, percent)).mean() for old, new in zip(scores, fresh, strict=True)])
-    below = np.mean([(new < lower_bound(old, percent)).mean() for old, new in zip(scores, fresh, strict=True)])
+    above = np.mean([(new > bound(upper_bound, old, percent)).mean() for old, new in zip(scores, fresh, strict=True)])
+    below = np.mean([(new < bound(lower_bound, old, percent)).mean() for old, new in zip(scores, fresh, strict=True)])
     slack = 4 * math.sqrt(percent / 100 / trials / 10)  # the trials are means themselves, not independent within
     for rate in (above, below):
         assert percent / 100 - 1 / (size + 1) - slack <= rate <= percent / 100 + slack
@@ -210,15 +215,45 @@ def test_a_fresh_score_lies_beyond_no_more_often_than_promised(size: int, percen
 @pytest.mark.parametrize("percent", [1, 5, 10])
 def test_ties_keep_the_promise(percent: int) -> None:
     scores = np.repeat([0.1, 0.5, 0.9], 100)
-    assert (scores > upper_bound(scores, percent)).mean() <= percent / 100
-    assert (scores < lower_bound(scores, percent)).mean() <= percent / 100
+    assert (scores > bound(upper_bound, scores, percent)).mean() <= percent / 100
+    assert (scores < bound(lower_bound, scores, percent)).mean() <= percent / 100
+
+
+@pytest.mark.parametrize(("percent", "upper"), [(1, 98), (2, 97), (10, 89)])
+def test_a_bound_weighs_people(percent: int, upper: float) -> None:
+    """Ninety-eight people with one score at 0 to 97 each, and one with five at 98 and five at -1."""
+    scores = np.concatenate([np.arange(98), np.repeat([98.0, -1.0], 5)])
+    weights = np.concatenate([np.ones(98), np.full(10, 0.1)])
+    assert upper_bound(scores, weights, percent) == upper
+    assert lower_bound(-scores, weights, percent) == -upper
+
+
+@pytest.mark.parametrize("percent", [1, 5, 10])
+@pytest.mark.parametrize("samples", [2, 3, 7, 10, 49])
+def test_a_bound_does_not_lose_a_score_to_rounding(percent: int, samples: int) -> None:
+    scores = np.random.default_rng(0).permutation(199).astype(float)
+    many, weights = np.repeat(scores, samples), np.full(199 * samples, 1 / samples)
+    assert upper_bound(many, weights, percent) == bound(upper_bound, scores, percent)
+
+
+def test_a_person_with_many_samples_weighs_no_more_than_another() -> None:
+    """Ninety-nine people with one sample and one with four hundred: a fresh person is accused as promised."""
+    rng = np.random.default_rng(0)
+    weights = np.repeat([1, 1 / 400], [99, 400])
+    accused = dict.fromkeys(FALSE_POSITIVES.values(), 0.0)
+    for _ in range(1000):
+        scores = np.concatenate([rng.normal(size=99), rng.normal() + 0.2 * rng.normal(size=400)])
+        fresh = rng.normal(size=500)
+        for percent in accused:
+            accused[percent] += float((fresh > upper_bound(scores, weights, percent)).mean()) / 1000
+    assert all(rate <= percent / 100 + 0.003 for percent, rate in accused.items())
 
 
 # --- operating points
 
 
 def points_of(samples: HeldOut) -> OperatingPoints:
-    return fit_points(samples.labels, sigmoid(samples.log_odds), samples.clusters)
+    return fit_points(samples, sigmoid(samples.log_odds))
 
 
 @pytest.mark.parametrize("gap", [0.5, 1.0, 2.0, 3.0, 4.0, 8.0, 30.0])
@@ -251,7 +286,7 @@ def test_classes_without_an_overlap_change_the_bounds_places() -> None:
     samples = apart(20.0)
     reals, fakes = (np.sort(sigmoid(samples.log_odds[samples.labels == label])) for label in (0, 1))
     balanced = points_of(samples).balanced
-    assert balanced.low == upper_bound(reals, 5) < 0.5 < balanced.high == lower_bound(fakes, 5)
+    assert balanced.low == bound(upper_bound, reals, 5) < 0.5 < balanced.high == bound(lower_bound, fakes, 5)
     assert balanced.false_positive_rate == 0
     assert balanced.true_positive_rate == pytest.approx(0.95, abs=0.002)
     assert balanced.real_abstention == pytest.approx(0.05, abs=0.002)
@@ -267,7 +302,7 @@ def test_known_points() -> None:
     """A hundred reals at 0.000 to 0.099, and twenty fakes from 0.05 in steps of 0.01."""
     labels = np.repeat([0, 1], [100, 20])
     probabilities = np.concatenate([np.arange(100), 50 + 10 * np.arange(20)]) / 1000
-    points = fit_points(labels, probabilities, range(120))
+    points = fit_points(held_out(labels, probabilities), probabilities)
     assert [point.high for point in points.ordered] == pytest.approx([0.09, 0.095, 0.099])
     assert {point.low for point in points.ordered} == {0.05}
     strict = points.strict
@@ -278,14 +313,38 @@ def test_known_points() -> None:
     assert (strict.reals, strict.fakes) == (100, 20)
 
 
-def test_the_interval_counts_people() -> None:
+def test_each_person_counts_once() -> None:
+    """Each real ten times over and each fake thrice: points, rates and intervals are those of one sample each."""
     samples = apart(2.0, count=400)
-    alone = points_of(samples).screening
-    clusters = [number // 10 for number in range(800)]
-    shared = fit_points(samples.labels, sigmoid(samples.log_odds), clusters).screening
-    assert shared.false_positive_rate == alone.false_positive_rate
-    assert shared.false_positive_interval == share_interval(alone.false_positive_rate, 40)
-    assert np.ptp(shared.false_positive_interval) > 2 * np.ptp(alone.false_positive_interval)
+    times = np.where(samples.labels == 1, 3, 10)
+    many = HeldOut.of(
+        np.repeat(samples.labels, times), np.repeat(samples.log_odds, times), np.arange(800).repeat(times)
+    )
+    for alone, shared in zip(points_of(samples).ordered, points_of(many).ordered, strict=True):
+        assert (shared.reals, shared.fakes) == (4000, 1200)
+        assert shared.band == alone.band
+        assert shared.false_positive_interval == pytest.approx(alone.false_positive_interval)
+        rates = [name for name in type(alone).model_fields if name.endswith(("rate", "abstention"))]
+        assert [getattr(shared, name) for name in rates] == pytest.approx([getattr(alone, name) for name in rates])
+
+
+def test_a_person_with_many_samples_does_not_set_the_temperature() -> None:
+    """A real who looks like a fake, four hundred times."""
+    samples = apart(4.0, count=100)
+    labels, log_odds = np.append(samples.labels, 0), np.append(samples.log_odds, 2.0)
+    times = np.append(np.ones(200, dtype=int), 400)
+    many = HeldOut.of(np.repeat(labels, times), np.repeat(log_odds, times), np.arange(201).repeat(times))
+    once, often = fit(held_out(labels, log_odds)), fit(many)
+    assert often.calibration.scale == pytest.approx(once.calibration.scale, rel=0.15)
+    assert often.before.nll == pytest.approx(once.before.nll)
+
+
+def test_a_person_may_be_among_the_reals_and_the_fakes() -> None:
+    """Both clips of a pair are of one person, who counts once for each label."""
+    labels = np.repeat([0, 1], 200)
+    samples = HeldOut.of(labels, np.arange(400.0), [place % 100 for place in range(400)])
+    assert samples.weights.tolist() == [0.5] * 400
+    assert (samples.people(0), samples.people(1)) == (100, 100)
 
 
 @pytest.mark.parametrize(
