@@ -25,20 +25,22 @@ LASTING = frozenset({"video", "audio", "subtitle"})
 """Kinds of streams that a header's duration may be of."""
 RUN_UP = 0.25
 """Seconds by which sound may begin before the first frame without moving the beginning."""
+ROUNDING = 1.0
+"""Seconds by which a file may be longer than the limit: containers round, and the last frame and the sound run over, so
+that what an editor exports as ten minutes lasts up to 600.5 s."""
 MISSING_SECONDS, MISSING_SHARE = 0.25, 0.05
 """A file that is shorter than its header claims by more than the larger of these is truncated."""
 
 
 def check_duration(seconds: float, limits: LimitsConfig) -> None:
-    """Refuse what lasts too long.
+    """Refuse what lasts longer than the limit, by more than `ROUNDING`.
 
     Raises:
         MediaError: too_long.
     """
-    if seconds > limits.max_seconds:
-        raise MediaError(
-            "too_long", f"The media lasts {seconds:.0f} s; at most {limits.max_seconds:.0f} s are accepted."
-        )
+    if seconds > limits.max_seconds + ROUNDING:
+        most = f"{limits.max_seconds:.1f} s"
+        raise MediaError("too_long", f"The media lasts {seconds:.1f} s; at most {most} are accepted.")
 
 
 def claimed(container: InputContainer, first: "Packet[Any] | None") -> float:

@@ -209,7 +209,7 @@ def test_the_durations_of_joined_recordings_add_up(films, kind, how, starts):
 
 def test_joined_recordings_that_last_too_long_together_are_refused(films):
     data = part(films, "mpegts", 0) * 3
-    limits = LIMITS.model_copy(update={"max_seconds": 5})
+    limits = LIMITS.model_copy(update={"max_seconds": 4})
     with pytest.raises(MediaError, match="too_long"), open_media(io.BytesIO(data), limits):
         pass
 

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 
-from aura_model.durations import beginning
+from aura_model.durations import beginning, check_duration
 from aura_model.errors import MediaError
 from aura_model.media import open_media
 from aura_model.settings import load_config
@@ -90,7 +90,7 @@ def test_sound_without_any_timestamp_must_keep_to_the_limit_by_the_guess(films):
     data = films.film("adts", films.Sound(noise(3), rate=44100))
     assert opened(data, max_seconds=4).duration == pytest.approx(3, rel=0.1)
     with pytest.raises(MediaError, match="too_long"):
-        opened(data, max_seconds=2)
+        opened(data, max_seconds=1)
 
 
 # --- a clock that begins late ---
@@ -156,3 +156,17 @@ def test_a_photo_that_is_cut_off_is_truncated(name):
     assert not opened(data + bytes(5000)).truncated
     for share in (0.4, 0.7, 0.99):
         assert opened(data[: round(len(data) * share)]).truncated
+
+
+# --- the limit ---
+
+
+@pytest.mark.parametrize(("seconds", "accepted"), [(600.0, True), (600.5, True), (601.0, True), (601.04, False)])
+def test_a_second_more_than_the_limit_is_the_rounding_of_containers(seconds, accepted):
+    limits = LIMITS.model_copy(update={"max_seconds": 600.0})
+    if accepted:
+        check_duration(seconds, limits)
+        return
+    with pytest.raises(MediaError) as error:
+        check_duration(seconds, limits)
+    assert error.value.detail == "The media lasts 601.0 s; at most 600.0 s are accepted."

@@ -20,6 +20,7 @@ from av.video.stream import VideoStream
 from pyarrow.fs import FileSystem, FileType
 
 from aura_model.config import Config, LimitsConfig
+from aura_model.durations import check_duration
 from aura_model.errors import MediaError
 from aura_model.media import check_size
 from aura_model.stills import JPEG, PNG, still_size
@@ -168,8 +169,7 @@ def _sound(system: FileSystem, found: FrameFolder, config: Config) -> Sound | No
     if len(content) > limits.max_bytes:
         raise _too_large(limits)
     sound = read_sound(content, found.sound.name, config.model.audio.sample_rate)
-    if sound.seconds > limits.max_seconds:
-        raise MediaError("too_long", f"The sound lasts {sound.seconds:.0f} s; at most {limits.max_seconds:.0f} s pass.")
+    check_duration(sound.seconds, limits)
     return sound
 
 

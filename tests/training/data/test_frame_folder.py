@@ -256,9 +256,9 @@ def test_a_bad_folder_is_refused(tmp_path: Path, config: Config, files: dict[str
         ("max_frames=3", "too_many_frames"),
         ("max_bytes=5000", "file_too_large"),
         ("max_pixels=3000", "resolution_too_large"),
-        ("max_seconds=1", "too_long"),
+        ("max_seconds=0.4", "too_long"),
         ("max_frames=4", None),
-        ("max_seconds=1.5", None),
+        ("max_seconds=0.6", None),
     ],
 )
 def test_the_limits_hold_for_folders_too(
