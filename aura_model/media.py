@@ -26,7 +26,7 @@ from aura_model.config import LimitsConfig, NonNegative
 from aura_model.durations import beginning, check_duration, claimed, is_cut, lasting
 from aura_model.elementary import C, ElementaryStream
 from aura_model.errors import ConfigError, MediaError
-from aura_model.sniff import check_names
+from aura_model.sniff import ACCEPTED, HEAD_BYTES, check_names
 from aura_model.stills import JPEG, STILLS, still_size
 from aura_model.streams import CONTAINERS, choose_audio, choose_videos, is_accepted, longest_picture
 
@@ -152,7 +152,7 @@ def _check_bytes(file: BinaryIO, size: int, limits: LimitsConfig) -> bytes:
     if size > limits.max_bytes:
         raise MediaError("file_too_large", f"The file has {size} bytes; at most {limits.max_bytes} are accepted.")
     file.seek(0)
-    head = file.read(32)
+    head = file.read(HEAD_BYTES)
     check_names(head)
     return head
 
@@ -177,7 +177,7 @@ def _open(file: BinaryIO, head: bytes) -> InputContainer:
     try:
         return av.open(_Nameless(file), mode="r", format=name, options=options, metadata_errors="replace")
     except av.ArgumentError:
-        raise MediaError("unsupported_container", "Send MP4, MOV, WebM, MKV, AVI, MPEG-TS or FLV.") from None
+        raise MediaError("unsupported_container", ACCEPTED) from None
     except (av.FFmpegError, OSError, ValueError):
         raise MediaError("invalid_video", "The bytes cannot be read as media; was the upload complete?") from None
 

@@ -13,6 +13,11 @@ from aura_model.stills import HEIF_BRANDS, JPEG, PNG, is_animated
 
 HEAD_BYTES = 65536
 """Of a file, which tell what it is."""
+ACCEPTED = (
+    "Send a video as MP4, MOV, WebM, MKV, AVI, MPEG-TS, MPEG-PS or FLV, a picture as JPEG, PNG or WebP, "
+    "or sound as M4A, WAV, MP3, AAC, Ogg or FLAC."
+)
+"""What to do about `unsupported_container`."""
 PLAYLISTS = (b"#EXTM3U", b"<?xml", b"<MPD", b"v=0")
 FOREIGN = frozenset(
     {b"GIF8", b"BM", b"II*\0", b"MM\0*", b"\xff\x0a", b"\0\0\0\x0cJXL ", b"\0\0\0\x0cjP  ", b"qoif"}
@@ -39,7 +44,7 @@ def check_names(head: bytes) -> None:
     """Refuse what would lead a reader elsewhere, and pictures that look like videos.
 
     Args:
-        head: the first 32 bytes or more.
+        head: as for `check_head`.
 
     Raises:
         MediaError: `invalid_video` or `unsupported_container`.
@@ -47,7 +52,7 @@ def check_names(head: bytes) -> None:
     if head[:32].removeprefix(b"\xef\xbb\xbf").lstrip().startswith(PLAYLISTS):
         raise MediaError("invalid_video", "This is a playlist or a description; send the media file itself.")
     if is_animated(head):
-        raise MediaError("unsupported_container", "Animated WebP is not accepted; send a video.")
+        raise MediaError("unsupported_container", "Animated WebP and PNG are not accepted; send a video.")
     if head[4:8] == b"ftyp" and head[8:12] in HEIF_BRANDS:
         raise MediaError("unsupported_container", "HEIC and AVIF pictures are not accepted; send JPEG, PNG or WebP.")
 
@@ -67,7 +72,7 @@ def check_head(head: bytes) -> None:
     if any(recognises(head) for recognises in RECOGNISERS.values()):
         return
     if head.startswith(tuple(FOREIGN)):
-        raise MediaError("unsupported_container", "Send MP4, MOV, WebM, MKV, AVI, MPEG-TS or FLV.")
+        raise MediaError("unsupported_container", ACCEPTED)
     raise MediaError("invalid_video", "The bytes are no media; is this the address of the file itself?")
 
 

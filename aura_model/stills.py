@@ -20,8 +20,19 @@ _MOST_SEGMENTS = 10_000
 
 
 def is_animated(head: bytes) -> bool:
-    """Whether a WebP file's first 32 bytes announce several frames."""
+    """Whether a WebP's or a PNG's first bytes announce several frames."""
+    if head.startswith(PNG):
+        return _is_animated_png(head)
     return head[8:16] == b"WEBPVP8X" and len(head) > 20 and bool(head[20] & _WEBP_ANIMATION)
+
+
+def _is_animated_png(head: bytes) -> bool:
+    """Whether a chunk that controls an animation comes before the picture (PNG, third edition, 11.3.7)."""
+    at, kind = 8, b""
+    while kind not in (b"acTL", b"IDAT") and at + 8 <= len(head):
+        kind = head[at + 4 : at + 8]
+        at += 12 + int.from_bytes(head[at : at + 4])
+    return kind == b"acTL"
 
 
 def still_size(data: bytes | memoryview) -> tuple[int, int]:

@@ -197,6 +197,18 @@ def test_bytes_that_are_no_media(data, code):
     assert refusal(data) == code
 
 
+def test_another_picture_is_told_which_are_accepted():
+    gif = b"GIF89a\1\0\1\0\0\0\0,\0\0\0\0\1\0\1\0\0\2\2D\1\0;"
+    with pytest.raises(MediaError, match=r"MPEG-PS.*a picture as JPEG, PNG or WebP, or sound as.*FLAC"):
+        opened(gif)
+
+
+def test_an_animated_png_is_refused_by_name(films):
+    data = films.film("apng", films.Pictures(range(3), codec="apng", pixels="rgb24", options={}))
+    with pytest.raises(MediaError, match=r"Animated WebP and PNG are not accepted"):
+        opened(data)
+
+
 @pytest.mark.parametrize("brand", sorted(HEIF_BRANDS))
 def test_pictures_in_tiles_are_refused_by_name(brand):
     with pytest.raises(MediaError, match="HEIC and AVIF") as error:

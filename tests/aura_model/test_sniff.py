@@ -47,6 +47,7 @@ FILMS = {
 FOREIGNERS = {
     "asf": ("asf", None, "wmav2"),
     "gif": ("gif", "gif", None),
+    "animated PNG": ("apng", "apng", None),
     "ivf": ("ivf", "libvpx", None),
     "nut": ("nut", "libx264", None),
     "mxf": ("mxf", "mpeg2video", None),
@@ -75,7 +76,7 @@ def film(films):
 
 
 def make(films, muxer, options, video, sound):
-    pixels = {"gif": "rgb8", "mjpeg": "yuvj420p"}.get(video, "yuv420p")
+    pixels = {"gif": "rgb8", "mjpeg": "yuvj420p", "apng": "rgb24"}.get(video, "yuv420p")
     pictures = films.Pictures(range(25), codec=video or "", pixels=pixels, size=(352, 288), options={})
     samples = 0.2 * np.random.default_rng(0).standard_normal(96_000)
     streams = [pictures] if video else []

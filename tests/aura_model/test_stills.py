@@ -164,3 +164,24 @@ def test_a_cut_off_header_is_no_animation(length):
 )
 def test_animation_is_a_flag_of_webp(head, animated):
     assert is_animated(head) == animated
+
+
+def png(*chunks):
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I4s", len(data), kind) + data + bytes(4) for kind, data in chunks
+    )
+
+
+@pytest.mark.parametrize(
+    ("chunks", "animated"),
+    [
+        ([(b"acTL", bytes(8)), (b"IDAT", b"x")], True),
+        ([(b"tEXt", bytes(5000)), (b"acTL", bytes(8)), (b"IDAT", b"x")], True),
+        ([(b"IDAT", b"x"), (b"acTL", bytes(8))], False),  # to be ignored there
+        ([(b"tEXt", b"acTL"), (b"IDAT", b"x")], False),
+        ([(b"tEXt", bytes(5000))], False),
+        ([], False),
+    ],
+)
+def test_animation_is_a_chunk_of_png_before_the_picture(chunks, animated):
+    assert is_animated(png((b"IHDR", bytes(13)), *chunks)) == animated
