@@ -56,8 +56,10 @@ class MediaInfo(BaseModel):
     """Square pixels as displayed, after rotation, of the first frame; 0 without video."""
     height: Count
     fps: NonNegative
-    rotation: Count
-    """Clockwise degrees that were applied for display: 0, 90, 180 or 270."""
+    rotation: Count = Field(
+        description="Clockwise degrees that were applied for display: 0, 90, 180 or 270. A mirrored picture was "
+        "flipped vertically before that, which is not told here."
+    )
     video_codec: Name | None
     audio_codec: Name | None
 

@@ -209,6 +209,10 @@ def test_an_animated_png_is_refused_by_name(films):
         opened(data)
 
 
+def test_the_rotation_is_told_with_what_it_leaves_out():
+    assert "flipped vertically before" in MediaInfo.model_json_schema()["properties"]["rotation"]["description"]
+
+
 @pytest.mark.parametrize("brand", sorted(HEIF_BRANDS))
 def test_pictures_in_tiles_are_refused_by_name(brand):
     with pytest.raises(MediaError, match="HEIC and AVIF") as error:
