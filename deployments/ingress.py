@@ -173,21 +173,23 @@ def _add_predict(api: FastAPI, handler: PredictHandler, access: Access) -> None:
 
 
 def _add_health(api: FastAPI, monitor: HealthMonitor) -> None:
-    @api.head("/health/live", include_in_schema=False)
+    """Of each path one route answers, also to HEAD and in the `Allow` of a 405; the other one is for the schema."""
+
     @api.get("/health/live")
+    @api.api_route("/health/live", methods=["GET", "HEAD"], include_in_schema=False)
     async def live() -> Live:
         """The process answers."""
         return Live()
 
-    @api.head("/health/ready", include_in_schema=False)
     @api.get("/health/ready", response_model=Ready, responses={503: {"model": NotReady}})
+    @api.api_route("/health/ready", methods=["GET", "HEAD"], include_in_schema=False)
     async def ready() -> Response:
         """Every part of the service runs and logs, and the model is loaded."""
         body = monitor.ready()
         return JSONResponse(body.model_dump(), 503 if isinstance(body, NotReady) else 200)
 
-    @api.head("/health", include_in_schema=False)
     @api.get("/health")
+    @api.api_route("/health", methods=["GET", "HEAD"], include_in_schema=False)
     async def health() -> Health:
         """An overview; always 200."""
         return monitor.health()

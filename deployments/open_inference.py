@@ -66,29 +66,31 @@ def add_open_inference(api: FastAPI, monitor: HealthMonitor) -> None:
 
 
 def _add_health(api: FastAPI, monitor: HealthMonitor) -> None:
-    @api.head("/v2/health/live", include_in_schema=False)
+    """Two routes a path, as in the ingress: one answers, the other one is for the schema."""
+
     @api.get("/v2/health/live")
+    @api.api_route("/v2/health/live", methods=["GET", "HEAD"], include_in_schema=False)
     async def server_live() -> ServerLive:
         """The process answers; as `/health/live`."""
         return ServerLive()
 
-    @api.head("/v2/health/ready", include_in_schema=False)
     @api.get("/v2/health/ready", response_model=ServerReady, responses={503: {"model": ServerReady}})
+    @api.api_route("/v2/health/ready", methods=["GET", "HEAD"], include_in_schema=False)
     async def server_ready() -> Response:
         """Predictions are answered; `/health/ready` says why not."""
         return _answer(ServerReady(ready=monitor.is_ready()))
 
 
 def _add_model(api: FastAPI, monitor: HealthMonitor) -> None:
-    @api.head(f"/v2/models/{NAME}", include_in_schema=False)
     @api.get(f"/v2/models/{NAME}")
+    @api.api_route(f"/v2/models/{NAME}", methods=["GET", "HEAD"], include_in_schema=False)
     async def model_metadata() -> ModelMetadata:
         """What the model takes and gives, and its version."""
         model = monitor.status().model
         return ModelMetadata(versions=[model.version] if model else [])
 
-    @api.head(f"/v2/models/{NAME}/ready", include_in_schema=False)
     @api.get(f"/v2/models/{NAME}/ready", response_model=ModelReady, responses={503: {"model": ModelReady}})
+    @api.api_route(f"/v2/models/{NAME}/ready", methods=["GET", "HEAD"], include_in_schema=False)
     async def model_ready() -> Response:
         """As `/v2/health/ready`: there is one model."""
         return _answer(ModelReady(ready=monitor.is_ready()))

@@ -708,3 +708,10 @@ async def test_every_reply_of_the_router_has_an_id(client: httpx.AsyncClient) ->
 async def test_the_documentation_is_served(client: httpx.AsyncClient) -> None:
     assert "openapi.json" in (await client.get("/docs")).text
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "Aura"
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health", "/openapi.json"])
+async def test_another_method_is_told_both(client: httpx.AsyncClient, path: str) -> None:
+    reply = await client.delete(path)
+    assert assert_problem(reply, "method_not_allowed")
+    assert {*reply.headers["allow"].split(", ")} == {"GET", "HEAD"}
+
+

@@ -69,6 +69,7 @@ async def test_head_is_get_without_a_body(backend: FakeBackend, path: str) -> No
         async with client_of(make_config(), backend) as client:
             reply = await client.head(path)
             assert (reply.status_code, reply.content) == ((await client.get(path)).status_code, b"")
+            assert {*(await client.post(path)).headers["allow"].split(", ")} == {"GET", "HEAD"}
 
 
 @pytest.mark.parametrize("path", ["/v2", "/v2/models/other", "/v2/models/other/ready", "/v2/models/aura/versions/1"])
