@@ -1,5 +1,6 @@
 """Which URLs the service fetches: their form, and by the settings their scheme, host and port."""
 
+import re
 from dataclasses import dataclass
 
 import httpx
@@ -14,6 +15,10 @@ MAX_URL = 4096
 """Characters; signed URLs of the object stores stay well below."""
 PORTS = {"https": 443, "http": 80}
 ANYWHERE = (HostEntry("*", None),)
+_DOT_SEGMENT = re.compile(rb"[^?]*/(\.|%2e){1,2}([/?]|$)", re.IGNORECASE)
+"""In a path: httpx and some hosts remove it (RFC 3986, 5.2.4), and a signature over the URL fails."""
+_BESIDE_TARGET = re.compile(r"^[^:/?#]*://[^/?#]*|#.*")
+"""Scheme and authority, and the fragment; path and query are between them (RFC 3986, appendix B)."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,8 @@ class Target:
 def parse_url(url: str, base: httpx.URL | None = None) -> Target:
     """Parse a URL, a relative one against `base`.
 
+    Without a base it is a client's, and its path and query are sent to the letter, for they may be signed.
+
     Raises:
         ServiceError: `url_forbidden`, its form is not one that is ever fetched.
     """
@@ -61,10 +68,18 @@ def parse_url(url: str, base: httpx.URL | None = None) -> Target:
         raise _forbidden("The URL must begin with https and name a host.")
     if parsed.userinfo:
         raise _forbidden("The URL must not hold a user name or password.")
+    if _DOT_SEGMENT.match(parsed.raw_path) or not (base or _is_sent_as_given(parsed, url)):
+        raise _forbidden("Send the URL in its normal form: no /./ or /../ in the path, special characters as %XX.")
     port = PORTS[parsed.scheme] if parsed.port is None else parsed.port
     if not 0 < port < 65536:
         raise _forbidden("The URL's port is not one.")
     return Target(parsed, parsed.scheme, host, port)
+
+
+def _is_sent_as_given(parsed: httpx.URL, url: str) -> bool:
+    """Whether path and query are sent to the letter; an empty path is sent as `/`."""
+    given = _BESIDE_TARGET.sub("", url)
+    return parsed.raw_path.decode() in (given, f"/{given}")
 
 
 async def admit(target: Target, serving: ServingConfig, *, open_to_others: bool) -> list[Address]:

@@ -138,6 +138,38 @@ def test_a_redirect_does_not_give_up_encryption() -> None:
     assert parse_url("http://storage.example.com/").redirected("https://storage.example.com/").scheme == "https"
 
 
+@pytest.mark.parametrize(
+    "target",
+    ["/a/./b", "/a/../b", "/..", "/.", "/a/..?b", "/a/%2e%2E/b", "/a/.%2e", "/%2E?b"]
+    + [f"/a{c}b" for c in '{}"` <>ü']
+    + [f"/a?b={c}" for c in '"<> ü'],
+)
+def test_a_url_that_would_be_changed_is_refused(target: str) -> None:
+    """Its signature would not hold for what is sent."""
+    with pytest.raises(ServiceError, match="normal form") as caught:
+        parse_url(f"https://storage.example.com{target}")
+    assert caught.value.code == "url_forbidden"
+
+
+@pytest.mark.parametrize(
+    ("target", "sent"),
+    [
+        ("", "/"),
+        ("?a=b", "/?a=b"),
+        *((same, same) for same in ("/", "/a%2fb%2Fc", "/a+b%20c", "/a?b=%2F%2f+%2B&c=a+b", "/a?", "/a//b", "/%zz")),
+        *((same, same) for same in ("/a..b/.c/...", "/a?b/../c", "/a?/.", "/a;b=c@d:e!$&'()*,~|^[]", "/%C3%BC%7B")),
+        ("/a?b=c#d/../{e}", "/a?b=c"),
+    ],
+)
+def test_path_and_query_are_sent_to_the_letter(target: str, sent: str) -> None:
+    assert parse_url(f"https://storage.example.com{target}").url.raw_path == sent.encode()
+
+
+@pytest.mark.parametrize(("location", "path"), [("../b c.mp4", b"/b%20c.mp4"), ("./b.mp4?{", b"/x/b.mp4?{")])
+def test_a_redirect_is_resolved_as_by_a_browser(location: str, path: bytes) -> None:
+    assert parse_url("https://storage.example.com/x/a.mp4").redirected(location).url.raw_path == path
+
+
 class Names:
     """A resolver that knows one answer, and counts."""
 
