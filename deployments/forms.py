@@ -1,7 +1,7 @@
 """The one file of a multipart form, streamed to where it is wanted."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import TYPE_CHECKING, BinaryIO
 
 from python_multipart.exceptions import FormParserError
@@ -38,7 +38,7 @@ async def read_file(request: Request, spool: BinaryIO, max_bytes: int) -> str:
     form = _Form(spool, max_bytes)
     try:
         parser = MultipartParser(boundary, form.callbacks())
-        async for chunk in request.stream():
+        async for chunk in _from_boundary(request.stream(), boundary):
             parser.write(chunk)
         parser.finalize()
     except FormParserError:
@@ -48,6 +48,23 @@ async def read_file(request: Request, spool: BinaryIO, max_bytes: int) -> str:
     if form.filename is None:
         raise ServiceError("invalid_request", f"The form must hold a field '{FIELD}' with a file in it.")
     return form.filename
+
+
+async def _from_boundary(chunks: AsyncIterator[bytes], boundary: bytes) -> AsyncIterator[bytes]:
+    """The body from its first boundary line on: what is before that is no part of the form (RFC 2046, 5.1.1)."""
+    line, head = b"\n--" + boundary, b"\n"
+    async for chunk in chunks:
+        head += chunk
+        preamble, found, rest = head.partition(line)
+        if len(preamble) > OVERHEAD:
+            raise ServiceError("invalid_request", f"Before its first boundary a form has at most {OVERHEAD} bytes.")
+        if found:
+            yield found[1:] + rest
+            break
+    else:
+        raise ServiceError("invalid_request", "The form does not hold the boundary that its content type names.")
+    async for chunk in chunks:
+        yield chunk
 
 
 def safe_name(name: str) -> str:

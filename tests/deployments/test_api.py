@@ -230,14 +230,20 @@ BODIES: dict[str, tuple[bytes, dict[str, str], str, str]] = {
     "long JSON": (b" " * (MAX_JSON + 1), JSON, "body_too_large", "at most 65536 bytes"),
     "not UTF-8": (b'{"video_url": "\xff"}', JSON, "invalid_request", "Invalid JSON"),
     "no boundary": (form(b"a"), {"content-type": "multipart/form-data"}, "invalid_request", "no boundary"),
-    "other boundary": (form(b"a"), {"content-type": "multipart/form-data; boundary=c"}, "invalid_request", "parsed"),
+    "other boundary": (form(b"a"), {"content-type": "multipart/form-data; boundary=c"}, "invalid_request", "boundary"),
     "long boundary": (
         form(b"a"),
         {"content-type": "multipart/form-data; boundary=" + "b" * 999},
         "invalid_request",
         "p",
     ),
-    "empty form": (b"", FORM, "invalid_request", "no end"),
+    "empty form": (b"", FORM, "invalid_request", "boundary that its content type names"),
+    "much before the boundary": (
+        b"a" * OVERHEAD + b"\r\n" + form(b"a"),
+        FORM,
+        "invalid_request",
+        "at most 65536 bytes",
+    ),
     "no end": (form(b"a")[:-8], FORM, "invalid_request", "no end"),
     "other field": (form(b"a", name="video"), FORM, "invalid_request", "a field 'file' with a file"),
     "text, not a file": (form(b"a", filename=None), FORM, "invalid_request", "a field 'file' with a file"),
@@ -292,6 +298,25 @@ async def test_a_file_need_not_have_a_plain_name(
     body = b"--b\r\n" + b"\r\n".join(headers) + b"\r\n\r\nvideo\r\n--b--\r\n"
     assert (await client.post("/predict", content=body, headers=FORM)).status_code == 200
     assert backend.media == [b"video"]
+
+
+@pytest.mark.parametrize(
+    "preamble", [b"\r\n", b"This is a multipart message.\r\n", b"--a\n--\n\n", b"a" * 65000 + b"\n"]
+)
+@pytest.mark.parametrize("size", [1, 7, 1 << 20])
+async def test_what_is_before_the_first_boundary_is_skipped(
+    backend: FakeBackend, client: httpx.AsyncClient, preamble: bytes, size: int
+) -> None:
+    """RFC 2046, 5.1.1; in chunks of any size."""
+    body = preamble + form(b"\n--b in a video")
+
+    async def chunks() -> AsyncIterator[bytes]:
+        for at in range(0, len(body), size):
+            yield body[at : at + size]
+
+    headers = FORM | {"content-length": str(len(body))}
+    assert (await client.post("/predict", content=chunks(), headers=headers)).status_code == 200
+    assert backend.media == [b"\n--b in a video"]
 
 
 async def test_text_in_the_field_is_no_file(client: httpx.AsyncClient) -> None:
@@ -690,6 +715,13 @@ async def test_health_answers_head_as_get_without_a_body(client: httpx.AsyncClie
     assert (reply.status_code, reply.content) == ((await client.get(path)).status_code, b"")
 
 
+@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health", "/openapi.json"])
+async def test_another_method_is_told_both(client: httpx.AsyncClient, path: str) -> None:
+    reply = await client.delete(path)
+    assert assert_problem(reply, "method_not_allowed")
+    assert {*reply.headers["allow"].split(", ")} == {"GET", "HEAD"}
+
+
 @pytest.mark.parametrize("path", ["/predict/", "/health/", "/health/live/"])
 async def test_a_path_is_taken_to_the_letter(client: httpx.AsyncClient, path: str) -> None:
     assert (await client.get(path)).status_code == 404
@@ -708,10 +740,3 @@ async def test_every_reply_of_the_router_has_an_id(client: httpx.AsyncClient) ->
 async def test_the_documentation_is_served(client: httpx.AsyncClient) -> None:
     assert "openapi.json" in (await client.get("/docs")).text
     assert (await client.get("/openapi.json")).json()["info"]["title"] == "Aura"
-@pytest.mark.parametrize("path", ["/health/live", "/health/ready", "/health", "/openapi.json"])
-async def test_another_method_is_told_both(client: httpx.AsyncClient, path: str) -> None:
-    reply = await client.delete(path)
-    assert assert_problem(reply, "method_not_allowed")
-    assert {*reply.headers["allow"].split(", ")} == {"GET", "HEAD"}
-
-
