@@ -77,5 +77,6 @@ def test_what_looks_alike_is_free() -> None:
 
 @pytest.mark.parametrize("module", FETCHING)
 def test_the_download_itself_is_free(module: str) -> None:
-    assert banned("\n".join(CLIENTS), f"deployments/{module}.py") == []
+    assert banned("\n".join(CLIENTS), f"deployments/fetching/{module}.py") == []
+    assert banned("\n".join(CLIENTS), f"deployments/{module}.py")
     assert banned("\n".join(CLIENTS), f"training/{module}.py")
