@@ -165,5 +165,5 @@ def test_the_documentation_has_what_the_proxy_answers() -> None:
 def test_each_code_is_raised_somewhere(code: str) -> None:
     tables = {"problems.py", "errors.py", "ingress.py", "metrics.py"}
     router = {"not_found", "method_not_allowed"}
-    sources = [path for room in ("aura_model", "deployments") for path in (ROOT / room).glob("*.py")]
+    sources = [path for room in ("aura_model", "deployments") for path in (ROOT / room).rglob("*.py")]
     assert code in router or any(f'"{code}"' in path.read_text() for path in sources if path.name not in tables)
