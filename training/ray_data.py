@@ -1,6 +1,7 @@
 """How Aura uses Ray Data: quietly, within the planned share of the cluster, on a fixed number of actors."""
 
 from ray.data import ActorPoolStrategy, DataContext, ExecutionResources
+from ray.exceptions import RayError
 
 MAX_BLOCKS = 4096
 """One row to begin with is one block up to this many; above it, blocks hold several rows each."""
@@ -25,3 +26,8 @@ def configure(context: DataContext, *, cpus: float, block_bytes: int, preserve_o
     context.target_max_block_size = block_bytes
     context.execution_options.preserve_order = preserve_order
     context.execution_options.resource_limits = ExecutionResources.for_limits(cpu=cpus)
+
+
+def failure(error: RayError) -> str:
+    """What was raised in an actor, in a sentence: Ray gives the traceback as text, with the exception at its end."""
+    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)

@@ -13,6 +13,7 @@ from types import MappingProxyType
 from typing import Any
 
 import ray
+from ray.exceptions import RayError
 from ray.train import (
     Checkpoint,
     CheckpointConfig,
@@ -31,7 +32,10 @@ from aura_model.checkpoint import checkpoint_name, strip_training
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.data.manifest import Sample
+from training.optim.monitor import Monitor
 from training.plan import PlanError, WorkerPlan, plan_workers
+from training.ray_data import failure
+from training.snapshot import mend_snapshot
 from training.watch.board import told
 from training.watch.listeners import Listener
 from training.worker.loop import SCORE, Failure, Job, train_worker
@@ -90,6 +94,7 @@ def run_training(
         KeyboardInterrupt: after Ctrl-C.
     """
     train, val = (tuple(sample for sample in samples if sample.split == split) for split in ("train", "val"))
+    mend_snapshot(storage, name, Monitor(config.training.monitor))
     with told(listeners) as board:
         job = Job(config, train, val, plan.extractors, board)
         result = _fit(_trainer(job, plan, storage, name))
@@ -194,11 +199,13 @@ def _fit(trainer: TorchTrainer) -> Result:
         raise KeyboardInterrupt from None
     except TrainingFailedError as error:
         raise _cause(error) from error
+    except RayError as error:
+        raise TrainingError("failed", f"Ray could not run it: {failure(error)}") from error
     finally:
         signal.signal(signal.SIGINT, handler)
-    failure: Failure | None = result.return_value  # type: ignore[attr-defined]  # again Ray's older class
-    if failure is not None:
-        raise TrainingError(*failure)
+    refused: Failure | None = result.return_value  # type: ignore[attr-defined]  # again Ray's older class
+    if refused is not None:
+        raise TrainingError(*refused)
     return result
 
 
@@ -207,10 +214,10 @@ def _cause(error: TrainingFailedError) -> TrainingError:
     if isinstance(error, ControllerError):
         return TrainingError("failed", f"Ray Train could not run the workers: {error.controller_failure}")
     failures = error.worker_failures if isinstance(error, WorkerGroupError) else {}
-    for rank, failure in sorted(failures.items()):
-        if isinstance(failure, AuraError):
-            return TrainingError(failure.code, failure.detail)
-        return TrainingError("failed", f"worker {rank}: {''.join(traceback.format_exception_only(failure)).strip()}")
+    for rank, raised in sorted(failures.items()):
+        if isinstance(raised, AuraError):
+            return TrainingError(raised.code, raised.detail)
+        return TrainingError("failed", f"worker {rank}: {''.join(traceback.format_exception_only(raised)).strip()}")
     return TrainingError("failed", str(error))
 
 

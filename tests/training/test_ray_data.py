@@ -1,7 +1,10 @@
 from types import SimpleNamespace
 from typing import Any
 
-from training.ray_data import actor_pool, configure
+import pytest
+from ray.exceptions import RayError, RayTaskError
+
+from training.ray_data import actor_pool, configure, failure
 
 
 def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus() -> None:
@@ -17,3 +20,21 @@ def test_ray_data_keeps_the_order_and_to_its_share_of_the_cpus() -> None:
 def test_a_pool_has_the_actors_that_are_planned() -> None:
     pool = actor_pool(5)
     assert (pool.min_size, pool.initial_size, pool.max_size) == (1, 5, 5)
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (
+            RayError("The actor died:\n  File x.py\nCheckpointError: cannot read a.pth\n"),
+            "CheckpointError: cannot read a.pth",
+        ),
+        (
+            RayTaskError("score", "Traceback:\n  File x.py\nRuntimeError: CUDA error\n", RuntimeError()),
+            "RuntimeError: CUDA error",
+        ),
+        (RayError(), "RayError"),
+    ],
+)
+def test_a_run_that_failed_says_what_was_raised(error: RayError, said: str) -> None:
+    assert failure(error) == said

@@ -1,5 +1,6 @@
 """A run on Ray Train, without Ray: what it is given, what comes out of it, and how it is told that it failed."""
 
+import json
 import os
 import signal
 import socket
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from ray.exceptions import RayActorError, RayError
 from ray.train import Checkpoint, ControllerError, WorkerGroupError
 
 from aura_model.checkpoint import read_checkpoint, save_checkpoint
@@ -22,6 +24,7 @@ from training import run
 from training.data.manifest import Sample
 from training.plan import ExtractorPlan, PlanError, WorkerPlan
 from training.run import _cause, _export, _uninterrupted, run_training
+from training.snapshot import SNAPSHOT
 from training.worker.tally import TrainingError
 
 Kept = tuple[Checkpoint, dict[str, Any]]
@@ -176,6 +179,25 @@ def test_what_the_workers_returned_is_the_reason_of_a_failed_run() -> None:
     assert caught.value.code == "too_many_skipped"
 
 
+def test_a_torn_list_of_checkpoints_is_mended_before_the_run_goes_on(
+    config: Config, samples: list[Sample], trainers: list[Any], tmp_path: Path
+) -> None:
+    torn = tmp_path / "n" / SNAPSHOT
+    torn.parent.mkdir()
+    torn.touch()
+    run_training(config, samples, plan(), storage=str(tmp_path), name="n", target=tmp_path / "a.pth", listeners=[])
+    assert json.loads(torn.read_text())["checkpoint_results"] == []
+
+
+def test_what_ray_raises_is_told_in_a_sentence() -> None:
+    def fit() -> Any:
+        raise RayError("The actor died:\n  File x.py\nBadListError: no list\n")
+
+    trainer: Any = SimpleNamespace(fit=fit)
+    with pytest.raises(TrainingError, match=r"Ray could not run it: BadListError: no list$"):
+        run._fit(trainer)
+
+
 @pytest.mark.parametrize("use_gpu", [True, False])
 def test_a_plan_is_made_of_the_running_cluster(
     make_config: Callable[..., Config], monkeypatch: pytest.MonkeyPatch, use_gpu: bool
@@ -200,7 +222,12 @@ class Trainer:
 
 @pytest.mark.parametrize(
     ("ending", "error"),
-    [(SystemExit(0), KeyboardInterrupt), (WorkerGroupError("", {0: ValueError("boom")}), TrainingError), (None, None)],
+    [
+        (SystemExit(0), KeyboardInterrupt),
+        (WorkerGroupError("", {0: ValueError("boom")}), TrainingError),
+        (RayActorError(), TrainingError),
+        (None, None),
+    ],
 )
 def test_however_a_run_ends_ctrl_c_is_as_before(
     ending: BaseException | None, error: type[BaseException] | None

@@ -27,7 +27,7 @@ from training.data.manifest import Sample
 from training.dataset import clip_dataset
 from training.prediction.model_facts import ModelFacts
 from training.prediction.plan import ScorerPlan, ScoringPlan, plan_scoring
-from training.ray_data import actor_pool, configure
+from training.ray_data import actor_pool, configure, failure
 from training.rows import Columns, Row, clip_from_row, rows_to_clips, to_rows
 
 THUMBNAIL_SIDE = 96
@@ -193,11 +193,6 @@ def thumbnail(frames: npt.NDArray[np.uint8]) -> bytes:
     small = cv2.resize(frames[len(frames) // 2], side, interpolation=cv2.INTER_AREA)
     _, data = cv2.imencode(".jpg", cv2.cvtColor(small, cv2.COLOR_RGB2BGR))
     return data.tobytes()
-
-
-def failure(error: RayError) -> str:
-    """What was raised in an actor, in a sentence: Ray gives the traceback as text, with the exception at its end."""
-    return next((line.strip() for line in reversed(str(error).splitlines()) if line.strip()), type(error).__name__)
 
 
 def _rows(samples: Sequence[Sample], config: Config, plan: ScoringPlan) -> Iterator[Row]:

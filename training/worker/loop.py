@@ -4,7 +4,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
-from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -190,15 +189,9 @@ class Worker:
             if self._team.rank == 0:
                 self._learner.save(Path(folder) / name, metrics["epoch"], metrics)
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
-            ray.train.report(metrics | {SCORE: self._score(metrics)}, checkpoint=checkpoint)
+            ray.train.report(metrics | {SCORE: self._monitor.score(metrics)}, checkpoint=checkpoint)
         if self._team.rank == 0:
             self._post({"kind": "epoch", **metrics})
-
-    def _score(self, metrics: dict[str, Any]) -> float:
-        value = self._monitor.value(metrics)
-        if value is None:
-            return -inf
-        return value if self._config.training.monitor.mode == "max" else -value
 
     def _post(self, *events: dict[str, Any]) -> None:
         self._job.board.post.remote(list(events))

@@ -5,13 +5,12 @@ from typing import Any
 import cv2
 import numpy as np
 import pytest
-from ray.exceptions import RayError, RayTaskError
 
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.scores import ClipScore
 from training.data.manifest import Sample
-from training.prediction.scoring import ClipScorer, ScoredVideo, failure, group_videos, score_each, thumbnail
+from training.prediction.scoring import ClipScorer, ScoredVideo, group_videos, score_each, thumbnail
 from training.rows import ClipShape, Columns, Row, error_row, path_row, rows_of, to_columns, to_rows
 
 MakeClip = Callable[..., Clip]
@@ -236,21 +235,3 @@ def test_a_longer_time_of_the_model_counts_for_the_video(score: Score, rows: Row
     (row,) = score(FakeModel(), rows(sample, 0, "invalid_video"))
     (video,) = group_videos([sample], iter([row | {"score_seconds": 0.5}, row | {"score_seconds": 0.25}]))
     assert video.seconds == 0.75
-
-
-@pytest.mark.parametrize(
-    ("error", "said"),
-    [
-        (
-            RayError("The actor died:\n  File x.py\nCheckpointError: cannot read a.pth\n"),
-            "CheckpointError: cannot read a.pth",
-        ),
-        (
-            RayTaskError("score", "Traceback:\n  File x.py\nRuntimeError: CUDA error\n", RuntimeError()),
-            "RuntimeError: CUDA error",
-        ),
-        (RayError(), "RayError"),
-    ],
-)
-def test_a_run_that_failed_says_what_was_raised(error: RayError, said: str) -> None:
-    assert failure(error) == said
