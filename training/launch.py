@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from shlex import quote
 from tempfile import TemporaryDirectory
 
 from rich.console import Console
@@ -18,6 +19,7 @@ from aura_model.settings import load_config
 from training.command_line import (
     EXIT_FAILED,
     auto_split_option,
+    check_writable,
     data_options,
     fail,
     given_overrides,
@@ -108,6 +110,7 @@ def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> in
     from training.watch.listening import listening
     from training.worker.tally import TrainingError
 
+    check_writable(config.training.output / "checkpoint.pth")
     setup_logging(config.logging)
     target = config.training.output / "debug.pth" if arguments.debug else None
     with ray_cluster(local=arguments.debug):
@@ -124,7 +127,8 @@ def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> in
         except TrainingError as error:
             return fail(EXIT_FAILED, f"training failed: {error.detail}")
     path = outcome.checkpoint
-    console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={escape(str(path.resolve()))}")
+    served = escape(quote(str(path.resolve())))
+    console.print(f"wrote {escape(str(path))}; serve it with AURA_INFERENCE__CHECKPOINT={served}")
     return 0
 
 
@@ -137,7 +141,7 @@ def _configuration(arguments: argparse.Namespace) -> tuple[Config, RunFolder | N
         raise ConfigError("--resume takes the run's own configuration: leave out --config and --debug")
     folder = RunFolder.find(_runs(load_config(overrides=overrides)), arguments.resume)
     config = load_config(folder.config, overrides=overrides)
-    folder.refuse_another_optimiser(config)
+    folder.refuse_another_course(config)
     return anchored(config), folder
 
 

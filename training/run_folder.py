@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import reduce
 from pathlib import Path
 
 import yaml
@@ -15,8 +16,14 @@ from training.data.manifest import is_uri
 CONFIG = "config.yaml"
 LATEST = "latest"
 """Names the newest run."""
-KEPT = ("learning_rate", "weight_decay", "scheduler")
-"""Keys of `training` that a checkpoint brings along with its optimiser."""
+KEPT = (
+    ("learning_rate",),
+    ("weight_decay",),
+    ("scheduler",),
+    ("monitor", "metric"),  # figures of two kinds cannot be compared
+    ("monitor", "mode"),
+)
+"""Keys below `training` whose meaning the checkpoints of a run hold: its optimiser, and which of them is the best."""
 
 
 class RunFolderError(AuraError):
@@ -26,17 +33,24 @@ class RunFolderError(AuraError):
 def anchored(config: Config) -> Config:
     """The configuration with absolute paths of what a run reads: Ray gives each worker a folder of its own."""
     dataset, training = config.dataset, config.training
-    store = dataset.preprocessing.store
-    whole_store = store if is_uri(store) else str(Path(store).expanduser().absolute())
+    store = {"store": _whole(dataset.preprocessing.store)}
     places = {
         "data_root": dataset.data_root.absolute(),
         "manifest": dataset.manifest and dataset.manifest.absolute(),
-        "preprocessing": dataset.preprocessing.model_copy(update={"store": whole_store}),
+        "preprocessing": dataset.preprocessing.model_copy(update=store),
     }
-    start = {"start_from": training.start_from and training.start_from.absolute()}
+    start = {
+        "start_from": training.start_from and training.start_from.absolute(),
+        "storage": training.storage and _whole(training.storage),
+    }
     return config.model_copy(
         update={"dataset": dataset.model_copy(update=places), "training": training.model_copy(update=start)}
     )
+
+
+def _whole(place: str) -> str:
+    """An absolute path; a URI as it is."""
+    return place if is_uri(place) else str(Path(place).expanduser().absolute())
 
 
 @dataclass(frozen=True)
@@ -69,18 +83,18 @@ class RunFolder:
             raise RunFolderError("run_missing", f"no run {name!r} in {runs} to go on with{known}; {elsewhere}")
         return cls(chosen[-1])
 
-    def refuse_another_optimiser(self, config: Config) -> None:
-        """Refuse settings that would have no effect on a run that goes on.
+    def refuse_another_course(self, config: Config) -> None:
+        """Refuse settings that would have no effect on a run that goes on, or a wrong one.
 
         Raises:
-            ConfigError: `config` has another learning rate, weight decay or schedule than the run; the text names the
-                key.
+            ConfigError: `config` has another learning rate, weight decay or schedule than the run, or chooses the best
+                checkpoint by another figure; the text names the key.
         """
         earlier = load_config(self.config, env={})
-        for key in KEPT:
-            if getattr(config.training, key) != getattr(earlier.training, key):
+        for path in KEPT:
+            if reduce(getattr, path, config.training) != reduce(getattr, path, earlier.training):
                 raise ConfigError(
-                    f"training.{key}: a resumed run keeps its optimiser, and so its {key}; "
+                    f"training.{'.'.join(path)}: a resumed run keeps what its checkpoints depend on; "
                     "start a new one with --set training.start_from=CHECKPOINT"
                 )
 

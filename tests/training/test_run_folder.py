@@ -115,21 +115,28 @@ def test_paths_are_those_of_the_callers_folder(
 def test_what_is_no_relative_path_stays(make_config: Callable[..., Config]) -> None:
     found = anchored(make_config("dataset.preprocessing.store=s3://clips/a"))
     assert found.dataset.preprocessing.store == "s3://clips/a"
-    assert (found.dataset.manifest, found.training.start_from) == (None, None)
+    assert (found.dataset.manifest, found.training.start_from, found.training.storage) == (None, None, None)
+    assert anchored(make_config("training.storage=s3://runs/a")).training.storage == "s3://runs/a"
+    assert anchored(make_config("training.storage=runs")).training.storage == str(Path("runs").absolute())
     home = anchored(make_config("dataset.preprocessing.store=~/clips"))
     assert home.dataset.preprocessing.store == str(Path.home() / "clips")
 
 
 @pytest.mark.parametrize(
-    "change", ["learning_rate=0.5", "weight_decay=0.5", "scheduler.period=3", "scheduler={name: constant}"]
+    "change",
+    [
+        *("learning_rate=0.5", "weight_decay=0.5", "scheduler.period=3", "scheduler={name: constant}"),
+        *("monitor.metric=loss", "monitor.mode=min"),
+    ],
 )
-def test_a_run_keeps_its_optimiser(
+def test_a_run_keeps_its_optimiser_and_what_is_best(
     started: Callable[[int], RunFolder], make_config: Callable[..., Config], change: str
 ) -> None:
     folder = started(7)
     with pytest.raises(ConfigError) as caught:
-        folder.refuse_another_optimiser(make_config(f"training.{change}"))
-    assert caught.value.detail.startswith(f"training.{change.partition('=')[0].partition('.')[0]}: a resumed run keeps")
+        folder.refuse_another_course(make_config(f"training.{change}"))
+    key = change.partition("=")[0].removesuffix(".period")
+    assert caught.value.detail.startswith(f"training.{key}: a resumed run keeps")
     assert "--set training.start_from=CHECKPOINT" in caught.value.detail
 
 
@@ -138,4 +145,6 @@ def test_other_settings_of_a_run_may_change(
 ) -> None:
     folder = started(7)
     monkeypatch.setenv("AURA_TRAINING__LEARNING_RATE", "0.5")  # is told of by the settings that it gets into
-    folder.refuse_another_optimiser(make_config("training.epochs=99", "training.warmup_steps=3"))
+    folder.refuse_another_course(
+        make_config("training.epochs=99", "training.warmup_steps=3", "training.monitor.patience=9")
+    )

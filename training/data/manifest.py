@@ -14,7 +14,7 @@ from training.data.errors import DatasetError
 from training.data.splits import SPLITS, Shares, Split, split_by_hash
 from training.data.tables import cell_of, csv_rows, json_rows, parse_json, read_text, text_of
 
-LABELS = MappingProxyType({"real": 0, "fake": 1, "0": 0, "1": 1})
+LABELS = MappingProxyType({"real": 0, "fake": 1, "0": 0, "1": 1, "0.0": 0, "1.0": 1})  # pandas writes the latter two
 COLUMNS = ("video_id", "label", "split", "path")
 MEANT = frozenset({"identity", "pair"})
 """Further columns that mean something here."""
@@ -163,7 +163,11 @@ def partners_of(samples: Sequence[Sample]) -> dict[str, Sample]:
 def warnings(samples: Sequence[Sample]) -> list[str]:
     """Sentences on what makes a run's figures worth less, although it can be run."""
     only = _only_label(samples, "val")
-    return [f"all validation videos are {only}: there will be no validation AUC"] if only else []
+    said = (
+        f"all validation videos are {only}: there will be no validation AUC, and so nothing that chooses a "
+        "checkpoint; training.monitor.metric=val.brier with training.monitor.mode=min would"
+    )
+    return [said] if only else []
 
 
 def refuse_duplicates(samples: Iterable[Sample]) -> None:

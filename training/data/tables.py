@@ -20,7 +20,9 @@ def cell_of(row: Mapping[str, Any], column: str, where: str) -> str:
         DatasetError: manifest_invalid, at `where`.
     """
     value = row.get(column)
-    text = str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
+    if isinstance(value, bool | list | dict) or (isinstance(value, float) and not value.is_integer()):
+        raise DatasetError("manifest_invalid", f"{where}: the column {column} is neither a text nor a whole number")
+    text = "" if value is None else str(int(value) if isinstance(value, float) else value).strip()
     if not text:
         raise DatasetError("manifest_invalid", f"{where}: the column {column} is missing or empty")
     return text
@@ -77,7 +79,7 @@ def csv_rows(path: Path, required: Iterable[str]) -> Iterator[tuple[str, Mapping
                 where = f"{path}, line {reader.line_num}"
                 if any(cells[len(header) :]):
                     raise DatasetError("manifest_invalid", f"{where} has {len(cells)} cells, the header {len(header)}")
-                if cells:
+                if any(cell.strip() for cell in cells):  # spreadsheets leave rows of nothing but commas
                     yield where, dict(zip(header, cells, strict=False))
         except csv.Error as error:
             raise DatasetError("manifest_invalid", f"{path}, line {reader.line_num}: {error}") from None

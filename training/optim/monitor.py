@@ -38,14 +38,29 @@ class Monitor:
             )
         return found[self._config.metric]
 
-    def update(self, metrics: Mapping[str, Any]) -> bool:
-        """Take an epoch's metrics in; whether the figure improved by more than `min_delta`, as the first one does.
+    def score(self, metrics: Mapping[str, Any]) -> float:
+        """The figure as one that is better the higher it is; minus infinity where it is undefined.
 
         Raises:
             ConfigError: see `value`.
         """
         value = self.value(metrics)
-        improved = value is not None and self._improves(value)
+        if value is None:
+            return -math.inf
+        return value if self._config.mode == "max" else -value
+
+    def update(self, metrics: Mapping[str, Any]) -> bool:
+        """Take an epoch's metrics in; whether the figure improved by more than `min_delta`, as the first one does.
+
+        An epoch whose figure is undefined tells nothing: it is no epoch without an improvement.
+
+        Raises:
+            ConfigError: see `value`.
+        """
+        value = self.value(metrics)
+        if value is None:
+            return False
+        improved = self._improves(value)
         self.best = value if improved else self.best
         self.stale = 0 if improved else self.stale + 1
         return improved

@@ -30,6 +30,12 @@ def epoch_line(metrics: Mapping[str, Any], epochs: int) -> str:
     )
 
 
+def stop_line(metrics: Mapping[str, Any]) -> str:
+    """One line on a run that ends before its last epoch."""
+    stale = metrics["monitor"]["stale"]
+    return f"stopped early: {stale} epochs without an improvement (training.monitor.patience)"
+
+
 def skip_line(event: Event) -> str:
     """One line on a skipped video, with console markup."""
     said = f"{event['path']}: {event['code']}, {event['detail']}"
@@ -104,7 +110,8 @@ class Story:
         self.epochs, self.done, self.progress = event["epochs"], event["epoch"], None
         self.aucs[event["epoch"]] = event["val_auc"]
         (self.pace.end if ends else self.pace.begin)()
-        return [] if known else [epoch_line(event, event["epochs"])]
+        stopped = [stop_line(event)] if event.get("stop") else []
+        return [] if known else [epoch_line(event, event["epochs"]), *stopped]
 
     def _skip(self, event: Event) -> list[str]:
         before = len(self.skipped)

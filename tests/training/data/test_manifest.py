@@ -252,12 +252,39 @@ def test_a_folder_gives_its_videos(tmp_path: Path, read_root: Callable[..., list
     ]
 
 
+def test_rows_of_nothing_but_commas_are_passed_over(videos: Path, read: Callable[..., list[Sample]]) -> None:
+    path = videos / "list.csv"
+    path.write_text("video_id,label,split,path\none,real,train,a.mp4\n,,,\n  , ,,\ntwo,fake,val,b.mp4\n")
+    assert [sample.video_id for sample in read(path)] == ["one", "two"]
+
+
+def labelled(videos: Path, label: object) -> Path:
+    path = videos / "list.json"
+    path.write_text(json.dumps([{"video_id": "one", "label": label, "split": "train", "path": "a.mp4"}]))
+    return path
+
+
+@pytest.mark.parametrize("label", [1.0, "1.0", 1, "fake"])
+def test_a_label_may_be_a_whole_number_as_pandas_writes_it(
+    videos: Path, read: Callable[..., list[Sample]], label: object
+) -> None:
+    assert [sample.label for sample in read(labelled(videos, label))] == [1]
+
+
+@pytest.mark.parametrize("label", [True, 0.5, [1]])
+def test_a_label_of_another_type_is_said_to_be_one(
+    videos: Path, read: Callable[..., list[Sample]], label: object
+) -> None:
+    with pytest.raises(DatasetError, match="label is neither a text nor a whole number"):
+        read(labelled(videos, label))
+
+
 @pytest.mark.parametrize(
     ("meta", "code"),
     [
         ({"label": "deepfake"}, "label_unknown"),
         ({"label": True}, "label_unknown"),
-        ({"label": 0.0}, "label_unknown"),
+        ({"label": 0.5}, "label_unknown"),
         ({"label": None}, "label_unknown"),
         ({}, "manifest_invalid"),
         ([1], "manifest_invalid"),

@@ -65,13 +65,18 @@ def test_improvement(mode: str, min_delta: float, figures: list[float | None], i
     assert [watch.update({"auc": figure}) for figure in figures] == improved
 
 
+@pytest.mark.parametrize(("mode", "figure", "score"), [("max", 0.5, 0.5), ("min", 0.5, -0.5), ("max", None, -math.inf)])
+def test_a_score_is_better_the_higher_it_is(mode: str, figure: float | None, score: float) -> None:
+    assert monitor(mode=mode).score({"auc": figure}) == score
+
+
 def test_it_keeps_the_best_and_counts_the_epochs_since() -> None:
     watch = monitor()
     seen = []
     for figure in (0.5, 0.4, None, 0.7, 0.6):
         watch.update({"auc": figure})
         seen.append((watch.best, watch.stale))
-    assert seen == [(0.5, 0), (0.5, 1), (0.5, 2), (0.7, 0), (0.7, 1)]
+    assert seen == [(0.5, 0), (0.5, 1), (0.5, 1), (0.7, 0), (0.7, 1)]
 
 
 @pytest.mark.parametrize(("patience", "stops"), [(1, [2]), (2, [3]), (3, []), (None, [])])
