@@ -6,6 +6,22 @@ from typing import Any
 
 from aura_model.config import MonitorConfig
 from aura_model.errors import ConfigError
+from aura_model.metrics import FIGURES
+
+WATCHED = ("loss", "val_auc", *(f"{level}.{figure}" for level in ("val", "clip") for figure in FIGURES))
+"""What `training.monitor.metric` may name: figures of an epoch; `val` is by video, `clip` by clip."""
+
+
+def check_metric(metric: str) -> None:
+    """Refuse a figure that no epoch will have, before there is one.
+
+    Raises:
+        ConfigError: it is none of `WATCHED`.
+    """
+    if metric not in WATCHED:
+        raise ConfigError(
+            f"training.monitor.metric: {metric!r} is no figure of an epoch; there are: {', '.join(WATCHED)}"
+        )
 
 
 class Monitor:

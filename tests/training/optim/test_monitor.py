@@ -6,7 +6,7 @@ import pytest
 
 from aura_model.config import MonitorConfig
 from aura_model.errors import ConfigError
-from training.optim.monitor import Monitor
+from training.optim.monitor import Monitor, check_metric
 
 METRICS: dict[str, Any] = {
     "epoch": 3,
@@ -37,6 +37,17 @@ def monitor(metric: str = "auc", mode: Any = "max", min_delta: float = 0.0, pati
 )
 def test_any_figure_can_be_watched(metric: str, value: float | None) -> None:
     assert monitor(metric).value(METRICS) == value
+
+
+@pytest.mark.parametrize("metric", ["loss", "val_auc", "val.brier", "clip.eer", "val.fpr_at_95tpr"])
+def test_figures_of_an_epoch_may_be_watched(metric: str) -> None:
+    check_metric(metric)
+
+
+@pytest.mark.parametrize("metric", ["val_loss", "auc", "val", "val.confusion.tn", ""])
+def test_a_typing_error_is_refused_before_the_first_epoch(metric: str) -> None:
+    with pytest.raises(ConfigError, match=r"is no figure of an epoch; there are: loss, val_auc, val\.auc"):
+        check_metric(metric)
 
 
 @pytest.mark.parametrize("metric", ["auc", "val", "val.auc.x", "val.curve", "checkpoint", "early", ""])
