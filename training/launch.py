@@ -32,7 +32,6 @@ from training.data.debugset import debug_samples, make_debug_set
 from training.data.errors import DatasetError
 from training.data.leakage import refuse_leaks
 from training.data.manifest import Sample, check_samples, warnings
-from training.optim.monitor import check_metric
 from training.pairing.partners import training_samples
 from training.plan import plan_workers
 from training.run_folder import LATEST, RunFolder, anchored
@@ -103,6 +102,9 @@ def _launch(arguments: argparse.Namespace, console: Console) -> int:
 
 def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> int:
     config, earlier = _configuration(arguments)
+    from training.optim.monitor import check_metric  # scikit-learn takes seconds
+
+    check_metric(config.training.monitor.metric)
     if arguments.debug:
         plan_workers(config.training.num_workers, config.training.device, _own_resources(config.training.device))
     samples = _samples(arguments, config, scratch, console)
@@ -112,7 +114,6 @@ def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> in
     from training.worker.tally import TrainingError
 
     check_writable(config.training.output / "checkpoint.pth")
-    check_metric(config.training.monitor.metric)
     setup_logging(config.logging)
     target = config.training.output / "debug.pth" if arguments.debug else None
     with ray_cluster(local=arguments.debug):

@@ -125,6 +125,8 @@ def test_debug_is_small_but_gives_way_to_what_is_asked_for() -> None:
         (["--resume", "--debug"], "leave out --config and --debug"),
         (["--resume", "--config", "some.yaml"], "leave out --config and --debug"),
         (["--epochs", "0"], "training.epochs"),
+        (["--set", "training.monitor.metric=val_loss"], "training.monitor.metric: 'val_loss' is no figure of an epoch"),
+        (["--set", "training.monitor.metric=val.x"], "there are: loss, val_auc, val.auc"),
         (["--device", "tpu"], "training.device"),
         (["--config", "gone.yaml"], "gone.yaml"),
         (["--data-root", "gone"], "gone is not a folder"),

@@ -6,6 +6,8 @@ import pytest
 from sklearn.metrics import accuracy_score, average_precision_score, roc_auc_score
 
 from aura_model.analysis import probability
+from aura_model.settings import load_config
+from training.optim.monitor import WATCHED, Monitor
 from training.worker.tally import TrainingError
 from training.worker.validation import ValidationScore, auc_of, validation_metrics, video_scores
 
@@ -31,6 +33,13 @@ def test_each_clip_of_each_pair_is_a_video_of_its_own() -> None:
     assert len({clip.video_id for clip in scored}) == 8
     metrics = validation_metrics(scored)
     assert (metrics["val"]["n"], metrics["val"]["positives"], metrics["val_auc"]) == (8, 4, 1.0)
+
+
+def test_every_figure_that_may_be_monitored_is_there() -> None:
+    monitor, metrics = load_config(env={}).training.monitor, {"loss": 0.5}
+    metrics |= validation_metrics([prediction("a", 0, -1.0), prediction("b", 1, 1.0)])
+    for name in WATCHED:
+        assert Monitor(monitor.model_copy(update={"metric": name})).value(metrics) is not None
 
 
 def test_a_video_is_its_most_suspicious_track_by_the_mean_of_its_clips() -> None:
