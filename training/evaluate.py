@@ -52,6 +52,7 @@ from training.evaluation.results import REPORT, SKIPPED, Results, write_results
 from training.evaluation.score_table import VideoLines, read_scores, write_scores
 from training.evaluation.scored_lines import lines_of
 from training.evaluation.thumbnails import FOLDER, Thumbnails, read_thumbnails
+from training.run_folder import anchored
 from training.watch.video_progress import VideoProgress
 
 if TYPE_CHECKING:
@@ -153,7 +154,7 @@ def _prepare(output: Path) -> None:
 
 
 def _read_model(config: Config, console: Console) -> "tuple[CheckpointFacts, ModelFacts]":
-    """Refuses a checkpoint that cannot be used, and a device that this machine, where it is the cluster, lacks."""
+    """Refuses a checkpoint, a store, or a device of this machine, where that is the cluster, that cannot be used."""
     from aura_model.checkpoint import read_checkpoint
     from aura_model.device import resolve_device
     from training.prediction.model_facts import read_model_facts
@@ -166,7 +167,22 @@ def _read_model(config: Config, console: Console) -> "tuple[CheckpointFacts, Mod
         warn(console, warning)
     if "RAY_ADDRESS" not in os.environ:
         resolve_device(config.inference.device)
-    return describe_checkpoint(checkpoint, path), read_model_facts(config)
+    model = read_model_facts(anchored(config))
+    _refuse_store(model.config)
+    return describe_checkpoint(checkpoint, path), model
+
+
+def _refuse_store(config: Config) -> None:
+    """Refuse a store of clips that cannot be read: else the actors would be the first to notice.
+
+    Raises:
+        ConfigError, DatasetError: see `ClipStore`.
+    """
+    preprocessing = config.dataset.preprocessing
+    if preprocessing.mode == "preextracted":
+        from training.store.clip_store import ClipStore
+
+        ClipStore(preprocessing.store, config)
 
 
 def _score(

@@ -420,6 +420,26 @@ def test_what_is_in_two_splits_is_refused(
     assert not cluster.asked
 
 
+STORED = ("--set", "dataset.preprocessing.mode=preextracted", "--set", "dataset.preprocessing.store=clips")
+
+
+def test_a_store_that_is_not_there_is_refused_before_ray_starts(
+    cluster: Cluster, checkpoint: Path, data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--checkpoint", str(checkpoint), "--manifest", str(data), *STORED]) == EXIT_REFUSED
+    assert f"{data.parent / 'clips'} holds no clips" in " ".join(capsys.readouterr().err.split())
+    assert cluster.started == 0
+
+
+def test_the_actors_are_told_of_a_store_by_its_absolute_path(
+    cluster: Cluster, checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On a cluster they run in another folder."""
+    monkeypatch.setattr("training.store.clip_store.ClipStore", lambda location, config: None)
+    assert main(["--checkpoint", str(checkpoint), "--manifest", str(data), *STORED]) == 0
+    assert cluster.asked["model"].config.dataset.preprocessing.store == str(data.parent / "clips")
+
+
 def test_a_gpu_of_a_cluster_elsewhere_is_not_looked_for_here(
     cluster: Cluster, checkpoint: Path, data: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
