@@ -143,10 +143,12 @@ class ClipLoader:
             waves = self._waves(media, starts)
             watch.lap("sound")
         clips = _join(windows, video.clip_seconds, picture.crops if picture else [], waves)
+        kept = _thinned(clips, video.max_clips)
+        left_out = bool(picture and picture.faces_left_out) or _faces(kept) < _faces(clips)
         return Clips(
-            clips=tuple(kept := thinned(clips, video.max_clips)),
+            clips=tuple(kept),
             media=_info(media, picture),
-            notes=tuple(self._notes(media, picture, waves, left_out=_faces(kept) < _faces(clips))),
+            notes=tuple(self._notes(media, picture, waves, left_out=left_out)),
             timings=watch.seconds,
         )
 
@@ -172,7 +174,7 @@ class ClipLoader:
             yield "no_video"
         elif not picture.crops:
             yield "no_face"
-        elif picture.faces_left_out or left_out:
+        elif left_out:
             yield "faces_left_out"
         if media.audio is None:
             yield "no_audio"
@@ -214,7 +216,7 @@ def _join(
     return [Clip(window, seconds, None, None, None, None, wave) for window, wave in spoken if wave is not None]
 
 
-def thinned(clips: Sequence[Clip], most: int) -> list[Clip]:
+def _thinned(clips: Sequence[Clip], most: int) -> list[Clip]:
     """At most so many of the clips, evenly: of each face about the same share, spread over the video."""
     if len(clips) <= most:
         return list(clips)

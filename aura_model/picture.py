@@ -106,8 +106,9 @@ class _Faces:
         self._detections.extend(found)
         present = [track for track in link(found) if track.covers(times[0], times[-1])]
         most = SPARE * self._config.max_faces
-        self._local.extend(zip(_cut(index, present[:most], times, images, self._config), present, strict=False))
-        self._beyond.extend(present[most:])
+        tracks, beyond = present[:most], present[most:]
+        self._local.extend(zip(_cut(index, tracks, times, images, self._config), tracks, strict=True))
+        self._beyond.extend(beyond)
 
     def _detect(self, detector: FaceDetector, times: Window, images: "_Images") -> list[Detection]:
         """Search every k-th frame and the last one, and all of them where a face comes or goes.
@@ -133,15 +134,17 @@ class _Faces:
 
         The crops have the numbers of their tracks in the whole video, the most prominent first.
         """
-        kept, left_out, taken = list(self._centres), False, Counter[int]()
+        tracks, left_out, taken = list[list[Crops]](), False, Counter[int]()
         for track in link(self._detections):
             parts = [crops for crops, local in self._local if _is_part(local, track)]
             chosen = [crops for crops in parts if taken[crops.window] < self._config.max_faces]
-            number = kept[-1].track_id + 1 if kept else 0
-            kept += [replace(crops, track_id=number) for crops in chosen]
             taken.update(crops.window for crops in chosen)
-            left_out |= not chosen and (bool(parts) or any(_is_part(local, track) for local in self._beyond))
-        return kept, left_out
+            if chosen:
+                tracks.append(chosen)
+            elif parts or any(_is_part(local, track) for local in self._beyond):
+                left_out = True
+        named = [replace(crops, track_id=number) for number, chosen in enumerate(tracks) for crops in chosen]
+        return [*self._centres, *named], left_out
 
 
 class _Images:

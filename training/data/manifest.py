@@ -163,11 +163,12 @@ def partners_of(samples: Sequence[Sample]) -> dict[str, Sample]:
 def warnings(samples: Sequence[Sample]) -> list[str]:
     """Sentences on what makes a run's figures worth less, although it can be run."""
     only = _only_label(samples, "val")
-    said = (
+    if only is None:
+        return []
+    return [
         f"all validation videos are {only}: there will be no validation AUC, and so nothing that chooses a "
         "checkpoint; training.monitor.metric=val.brier with training.monitor.mode=min would"
-    )
-    return [said] if only else []
+    ]
 
 
 def refuse_duplicates(samples: Iterable[Sample]) -> None:
