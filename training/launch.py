@@ -123,7 +123,7 @@ def _train(arguments: argparse.Namespace, scratch: Path, console: Console) -> in
         folder = earlier or RunFolder.new(scratch if arguments.debug else _runs(config), config)
         storage = config.training.storage or str(folder.path.parent)
         try:
-            with listening(config, folder, console) as listeners:
+            with folder.held(), listening(config, folder, console) as listeners:
                 outcome = run_training(
                     config, samples, plan, storage=storage, name=folder.name, target=target, listeners=listeners
                 )

@@ -1,5 +1,7 @@
 """The folder of one training run: its configuration, and how a later command finds it again."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import reduce
@@ -12,8 +14,11 @@ from aura_model.config import Config
 from aura_model.errors import AuraError, ConfigError
 from aura_model.settings import load_config
 from training.data.manifest import is_uri
+from training.locking import hold_alone
 
 CONFIG = "config.yaml"
+LOCK = ".lock"
+"""Is locked while the run is under way."""
 LATEST = "latest"
 """Names the newest run."""
 KEPT = (
@@ -27,7 +32,7 @@ KEPT = (
 
 
 class RunFolderError(AuraError):
-    """There is no such run; `code` is run_missing."""
+    """The run cannot be had; `code` is run_missing or run_taken."""
 
 
 def anchored(config: Config) -> Config:
@@ -82,6 +87,18 @@ class RunFolder:
             elsewhere = "look elsewhere with --set training.output=DIR"
             raise RunFolderError("run_missing", f"no run {name!r} in {runs} to go on with{known}; {elsewhere}")
         return cls(chosen[-1])
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Keep the run to this process until the block ends.
+
+        Raises:
+            RunFolderError: another process goes on with it.
+        """
+        taken = f"the run {self.name} is under way in another process: wait for its end, or interrupt it there"
+        with (self.path / LOCK).open("ab") as file:
+            hold_alone(file, RunFolderError("run_taken", taken))
+            yield
 
     def refuse_another_course(self, config: Config) -> None:
         """Refuse settings that would have no effect on a run that goes on, or a wrong one.

@@ -15,6 +15,7 @@ from training import launch
 from training.command_line import EXIT_FAILED, EXIT_INTERRUPTED, EXIT_REFUSED
 from training.launch import main, overrides_of, parser
 from training.plan import plan_workers
+from training.run_folder import LATEST, RunFolder
 from training.worker.tally import TrainingError
 
 OPTIONS = {
@@ -220,6 +221,18 @@ def test_a_resumed_run_keeps_its_optimiser(
     assert "start a new one with --set training.start_from=CHECKPOINT" in capsys.readouterr().err
     assert len(run) == 1
     assert main(["--resume", *out, "--set", "training.learning_rate=0.25"]) == 0
+
+
+def test_a_run_that_is_under_way_is_not_resumed(
+    run: list[dict[str, Any]], data: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = ["--set", f"training.output={tmp_path / 'out'}"]
+    assert main(["--data-root", str(data), *out]) == 0
+    with RunFolder.find(tmp_path / "out" / "runs", LATEST).held():
+        assert main(["--resume", *out]) == EXIT_REFUSED
+    assert "is under way in another process" in " ".join(capsys.readouterr().err.split())
+    assert "config" not in run[1]
+    assert main(["--resume", *out]) == 0
 
 
 def test_a_run_finds_its_files_from_any_folder(

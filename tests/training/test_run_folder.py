@@ -71,6 +71,17 @@ def test_a_run_is_found_from_anywhere(
     assert found.path.is_absolute()
 
 
+def test_a_run_is_under_way_in_one_process_alone(started: Callable[[int], RunFolder]) -> None:
+    folder, other = started(7), started(8)
+    with folder.held(), other.held():
+        with pytest.raises(RunFolderError) as caught, RunFolder(folder.path).held():
+            pass
+        assert caught.value.code == "run_taken"
+        assert f"the run {folder.name} is under way in another process" in caught.value.detail
+    with folder.held():
+        pass
+
+
 @pytest.mark.parametrize("name", [LATEST, "20260304-070506-abcdef", ""])
 def test_without_any_run_none_is_found(tmp_path: Path, name: str) -> None:
     (tmp_path / "runs" / "no_run").mkdir(parents=True)

@@ -1,6 +1,5 @@
 """What a run of batch prediction has so far: a file that survives a kill, from which the next run goes on."""
 
-import fcntl
 import hashlib
 import json
 from collections.abc import Iterable, Iterator, Sequence
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from aura_model.config import Config
 from aura_model.errors import AuraError
 from training.data.manifest import Sample
+from training.locking import hold_alone
 from training.prediction.model_facts import ModelFacts
 from training.prediction.rows import PredictionRow
 
@@ -121,7 +121,7 @@ def open_journal(output: Path, header: JournalHeader, *, restart: bool) -> Itera
     """
     path = journal_path(output)
     with _opened(path) as file:
-        _lock(file, path)
+        hold_alone(file, JournalError("journal_locked", f"another run is writing {path}"))
         if restart:
             file.truncate(0)
         journal = Journal(file, header)
@@ -143,13 +143,6 @@ def _opened(path: Path) -> BinaryIO:
         return path.open("a+b")
     except OSError as error:
         raise JournalError("journal_unwritable", f"cannot write {path}: {error.strerror}") from None
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise JournalError("journal_locked", f"another run is writing {path}") from None
 
 
 def _row(line: bytes) -> PredictionRow | None:
