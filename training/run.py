@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
+from types import FrameType, MappingProxyType
 from typing import Any
 
 import ray
@@ -114,6 +114,8 @@ def cluster_plan(config: Config) -> WorkerPlan:
 def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
     """Connect to the cluster that RAY_ADDRESS names, or start one on this machine; always the latter where `local`.
 
+    SIGTERM ends the block as Ctrl-C does.
+
     Args:
         local: start one.
         cpus: how many CPUs the one that is started counts; None: those of the machine.
@@ -127,6 +129,7 @@ def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
         os.environ.setdefault(name, value)
     for name, level in CHATTERING.items():
         logging.getLogger(name).setLevel(level)
+    terminated = signal.getsignal(signal.SIGTERM)
     try:
         with _uninterrupted():
             ray.init(
@@ -136,9 +139,11 @@ def ray_cluster(local: bool, cpus: int | None = None) -> Iterator[None]:
                 log_to_driver=False,
                 logging_level=logging.WARNING,
             )
+        signal.signal(signal.SIGTERM, _interrupt)  # Ray's own handler aborts the process
         yield
     finally:
         ray.shutdown()
+        signal.signal(signal.SIGTERM, terminated)
 
 
 def _check_address(address: str) -> None:
@@ -153,6 +158,12 @@ def _check_address(address: str) -> None:
                 f"RAY_ADDRESS is {address}, where nothing answers: {error}; correct it, or unset it to use this machine"
             )
             raise PlanError("cluster_unreachable", detail) from None
+
+
+def _interrupt(_: int, frame: FrameType | None) -> None:
+    """Do what Ctrl-C does at this moment, also where the shell has this process ignore it."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 @contextmanager

@@ -324,3 +324,38 @@ def test_an_interrupt_waits_for_the_end_of_the_block() -> None:
         interrupted()
     assert reached == ["end"]
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    """The handlers of signals are afterwards as they were."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.parametrize("interrupt", [signal.default_int_handler, signal.SIG_IGN])
+def test_termination_ends_a_cluster_as_ctrl_c_does(
+    monkeypatch: pytest.MonkeyPatch, signals: None, interrupt: Any
+) -> None:
+    """Whether Ctrl-C is ignored, as in what a script starts in the background, or not."""
+    monkeypatch.setattr(run.ray, "init", lambda **_: signal.signal(signal.SIGTERM, lambda *_: os._exit(15)))
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)
+    signal.signal(signal.SIGINT, interrupt)
+    handler = signal.getsignal(signal.SIGTERM)
+    with pytest.raises(KeyboardInterrupt), run.ray_cluster(local=True):
+        signal.raise_signal(signal.SIGTERM)
+    assert signal.getsignal(signal.SIGTERM) is handler
+
+
+def test_termination_of_a_run_is_left_to_the_handler_of_ray_train(
+    monkeypatch: pytest.MonkeyPatch, signals: None
+) -> None:
+    received: list[int] = []
+    monkeypatch.setattr(run.ray, "init", lambda **_: None)
+    monkeypatch.setattr(run.ray, "shutdown", lambda: None)
+    with run.ray_cluster(local=True):
+        signal.signal(signal.SIGINT, lambda number, _: received.append(number))
+        signal.raise_signal(signal.SIGTERM)
+    assert received == [signal.SIGINT]
