@@ -66,9 +66,14 @@ class Checkpoint:
     """Of the file, hexadecimal."""
 
 
-def checkpoint_name(epoch: int, auc: float, best: bool = False) -> str:
-    """The file name of a checkpoint: `multimodal_v1_epoch{N}_{AUC:.4f}.pth`, or `multimodal_best_{AUC:.4f}.pth`."""
-    return f"multimodal_best_{auc:.4f}.pth" if best else f"multimodal_v1_epoch{epoch}_{auc:.4f}.pth"
+def checkpoint_name(epoch: int, auc: float | None, best: bool = False) -> str:
+    """The file name of a checkpoint: `multimodal_v1_epoch{N}_{AUC:.4f}.pth`, or `multimodal_best_{AUC:.4f}.pth`.
+
+    Where the AUC is None, undefined, they are `multimodal_v1_epoch{N}.pth` and `multimodal_best_epoch{N}.pth`.
+    """
+    number, figure = f"epoch{epoch}", None if auc is None else f"{auc:.4f}"
+    parts = ("best", figure or number) if best else ("v1", number, figure)
+    return f"{'_'.join(filter(None, ('multimodal', *parts)))}.pth"
 
 
 def save_checkpoint(

@@ -40,7 +40,6 @@ from training.watch.board import told
 from training.watch.listeners import Listener
 from training.worker.loop import SCORE, Failure, Job, train_worker
 from training.worker.tally import TrainingError
-from training.worker.validation import auc_of
 
 START_ATTEMPTS = 3
 """How often Ray Train may fail to start the workers; without this bound it tries for ever."""
@@ -86,7 +85,7 @@ def run_training(
         plan: of the cluster.
         storage: folder or URI under which Ray Train keeps the run `name`; a run that is there already goes on.
         name: of the run.
-        target: the file to write; None means `multimodal_best_{AUC}.pth` in `training.output`.
+        target: the file to write; None means `multimodal_best_{AUC}.pth` in `training.output`, see `checkpoint_name`.
         listeners: are told how the run goes.
 
     Raises:
@@ -234,7 +233,7 @@ def _cause(error: TrainingFailedError) -> TrainingError:
 
 def _export(result: Result, output: Path, target: Path | None) -> Outcome:
     checkpoint, metrics = max(result.best_checkpoints or [], key=_rank)
-    path = target or output / checkpoint_name(metrics["epoch"], auc_of(metrics), best=True)
+    path = target or output / checkpoint_name(metrics["epoch"], metrics["val_auc"], best=True)
     with checkpoint.as_directory() as folder:
         strip_training(next(Path(folder).glob("*.pth")), path)
     return Outcome(path, metrics)

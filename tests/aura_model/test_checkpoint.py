@@ -66,9 +66,12 @@ def code_of(path: Path) -> str:
         (7, 0.91234, False, "multimodal_v1_epoch7_0.9123.pth"),
         (0, 0.5, False, "multimodal_v1_epoch0_0.5000.pth"),
         (12, 1.0, True, "multimodal_best_1.0000.pth"),
+        (3, 0.0, True, "multimodal_best_0.0000.pth"),
+        (3, None, True, "multimodal_best_epoch3.pth"),
+        (3, None, False, "multimodal_v1_epoch3.pth"),
     ],
 )
-def test_names(epoch: int, auc: float, best: bool, name: str) -> None:
+def test_names(epoch: int, auc: float | None, best: bool, name: str) -> None:
     assert checkpoint_name(epoch, auc, best=best) == name
 
 

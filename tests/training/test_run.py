@@ -55,7 +55,7 @@ NONE = -np.inf
         ([0.9, 0.9, 0.8], [0.9, 0.9, 0.8], 2, "multimodal_best_0.9000.pth"),
         ([-0.5, -0.2, -0.4], [0.9, 0.5, 0.8], 2, "multimodal_best_0.5000.pth"),
         ([0.3, NONE], [0.3, None], 1, "multimodal_best_0.3000.pth"),
-        ([NONE, NONE], [None, None], 2, "multimodal_best_nan.pth"),
+        ([NONE, NONE], [None, None], 2, "multimodal_best_epoch2.pth"),
     ],
 )
 def test_the_best_checkpoint_is_written_as_one_file(

@@ -110,7 +110,7 @@ class Story:
         self.epochs, self.done, self.progress = event["epochs"], event["epoch"], None
         self.aucs[event["epoch"]] = event["val_auc"]
         (self.pace.end if ends else self.pace.begin)()
-        stopped = [stop_line(event)] if event.get("stop") else []
+        stopped = [stop_line(event)] if event.get("stop") and event["epoch"] < event["epochs"] else []
         return [] if known else [epoch_line(event, event["epochs"]), *stopped]
 
     def _skip(self, event: Event) -> list[str]:

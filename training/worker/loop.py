@@ -34,7 +34,7 @@ from training.worker.batches import Part, Parts, worker_parts
 from training.worker.sweep import Sweep
 from training.worker.tally import Tally, check_skipped, joined, training_metrics
 from training.worker.team import Team, step_weights
-from training.worker.validation import ValidationScore, auc_of, validation_metrics
+from training.worker.validation import ValidationScore, validation_metrics
 
 SCORE = "score"
 """The reported figure by which checkpoints are kept: the monitored one, the higher the better."""
@@ -181,7 +181,7 @@ class Worker:
         """End an epoch: a meeting of all workers, to which the first one brings the checkpoint."""
         self._learner.end_epoch(self._monitor.value(metrics))
         self._monitor.update(metrics)
-        name = checkpoint_name(metrics["epoch"], auc_of(metrics))
+        name = checkpoint_name(metrics["epoch"], metrics["val_auc"])
         metrics |= {"monitor": self._monitor.state(), "stop": self._monitor.stop, "checkpoint": name}
         metrics |= {"dealt": self._dealt}
         with TemporaryDirectory() as folder:

@@ -2,7 +2,7 @@
 
 import math
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -41,11 +41,6 @@ def validation_metrics(scored: Sequence[ValidationScore]) -> dict[str, Any]:
     figures = compute_metrics(*video_scores(scored))
     by_clip = compute_metrics([clip.label for clip in scored], [probability(clip.logit) for clip in scored])
     return {"val_auc": figures["auc"], "val": figures, "clip": by_clip}
-
-
-def auc_of(metrics: Mapping[str, Any]) -> float:
-    """The validation AUC of an epoch's metrics; not a number where it is undefined."""
-    return math.nan if metrics["val_auc"] is None else float(metrics["val_auc"])
 
 
 def video_scores(scored: Sequence[ValidationScore]) -> tuple[list[int], list[float]]:

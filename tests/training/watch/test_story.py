@@ -212,3 +212,4 @@ def test_a_run_that_stops_early_says_so(story: Story) -> None:
     said = tell(story, epoch(1), epoch(2, stop=True, monitor={"best": 0.9, "stale": 3}))
     assert said[-1] == "stopped early: 3 epochs without an improvement (training.monitor.patience)"
     assert len(said) == 3
+    assert len(tell(story, epoch(20, stop=True, monitor={"best": 0.9, "stale": 3}))) == 1  # the last one anyway

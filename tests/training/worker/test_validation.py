@@ -9,7 +9,7 @@ from aura_model.analysis import probability
 from aura_model.settings import load_config
 from training.optim.monitor import WATCHED, Monitor
 from training.worker.tally import TrainingError
-from training.worker.validation import ValidationScore, auc_of, validation_metrics, video_scores
+from training.worker.validation import ValidationScore, validation_metrics, video_scores
 
 
 def prediction(video_id: str, label: int, logit: float, track_id: int | None = 0) -> ValidationScore:
@@ -109,8 +109,3 @@ def test_a_score_that_is_no_number_fails(logit: float) -> None:
     with pytest.raises(TrainingError) as caught:
         validation_metrics([prediction("a", 1, logit), prediction("b", 0, 0.0)])
     assert caught.value.code == "diverged"
-
-
-def test_an_unknown_auc_is_not_a_number() -> None:
-    assert auc_of({"val_auc": 0.75}) == 0.75
-    assert math.isnan(auc_of({"val_auc": None}))
