@@ -104,14 +104,14 @@ class Story:
         return []
 
     def _epoch(self, event: Event) -> list[str]:
-        """Workers that go on after an epoch post it again: then it is known, and told already."""
+        """Workers that go on after an epoch post it again: then it is known, and told already; an early stop is not."""
         known, ends = event["epoch"] in self.aucs, self.progress and self.progress["epoch"] == event["epoch"]
         self._forget_after(event["epoch"])
         self.epochs, self.done, self.progress = event["epochs"], event["epoch"], None
         self.aucs[event["epoch"]] = event["val_auc"]
         (self.pace.end if ends else self.pace.begin)()
         stopped = [stop_line(event)] if event.get("stop") and event["epoch"] < event["epochs"] else []
-        return [] if known else [epoch_line(event, event["epochs"]), *stopped]
+        return stopped if known else [epoch_line(event, event["epochs"]), *stopped]
 
     def _skip(self, event: Event) -> list[str]:
         before = len(self.skipped)

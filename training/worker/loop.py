@@ -116,7 +116,8 @@ class Worker:
         if len(checkpoint.metrics["dealt"]) == self._team.size:
             self._dealt = list(checkpoint.metrics["dealt"])
         if self._team.rank == 0:
-            self._post({"kind": "epoch", **checkpoint.metrics}, {"kind": "restart", "epoch": self._done})
+            known = {"kind": "epoch", **checkpoint.metrics, "stop": self._monitor.stop}  # of the patience now
+            self._post(known, {"kind": "restart", "epoch": self._done})
 
     def _train(self, epoch: int, parts: Parts) -> dict[str, Any]:
         torch.manual_seed(derive_seed(self._config.seed, epoch, "dropout", self._team.rank) % 2**63)

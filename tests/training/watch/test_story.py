@@ -208,6 +208,13 @@ def test_kinds_that_are_not_known_are_passed_over(story: Story) -> None:
     assert tell(story, {"kind": "news"}) == []
 
 
+def test_a_run_that_had_stopped_early_says_so_when_it_is_resumed(clock: Clock) -> None:
+    stopped = epoch(2, stop=True, monitor={"best": 0.9, "stale": 3})
+    assert tell(Story(SKIPS, [stopped], clock), stopped) == [
+        "stopped early: 3 epochs without an improvement (training.monitor.patience)"
+    ]
+
+
 def test_a_run_that_stops_early_says_so(story: Story) -> None:
     said = tell(story, epoch(1), epoch(2, stop=True, monitor={"best": 0.9, "stale": 3}))
     assert said[-1] == "stopped early: 3 epochs without an improvement (training.monitor.patience)"

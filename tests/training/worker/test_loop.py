@@ -356,6 +356,15 @@ def test_training_stops_when_nothing_improves_and_does_not_go_on_later(run: Run,
     run.checkpoint = run.saved[-1][1]
     assert run(config) is None
     assert len(run.reports) == 3
+    assert run.told("epoch")[-1]["stop"]
+
+
+def test_more_patience_lets_a_run_that_stopped_go_on(run: Run, small: Callable[..., Config]) -> None:
+    few = ("training.epochs=4", "training.monitor.min_delta=1.0")
+    assert run(small(*few, "training.monitor.patience=2")) is None
+    run.checkpoint = run.saved[-1][1]
+    assert run(small(*few, "training.monitor.patience=9")) is None
+    assert [(event["epoch"], event["stop"]) for event in run.told("epoch")[2:]] == [(3, True), (3, False), (4, False)]
 
 
 def figures(reports: Sequence[Mapping[str, Any]]) -> list[Any]:
