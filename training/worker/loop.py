@@ -1,11 +1,12 @@
 """What one Ray Train worker does: epochs of training steps, validation over all workers, reports."""
 
+import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import ray.train
@@ -185,10 +186,10 @@ class Worker:
         name = checkpoint_name(metrics["epoch"], metrics["val_auc"])
         metrics |= {"monitor": self._monitor.state(), "stop": self._monitor.stop, "checkpoint": name}
         metrics |= {"dealt": self._dealt}
-        with TemporaryDirectory() as folder:
+        with _emptied(Path(f"checkpoint-{self._team.rank}").absolute()) as folder:
             checkpoint = None
             if self._team.rank == 0:
-                self._learner.save(Path(folder) / name, metrics["epoch"], metrics)
+                self._learner.save(folder / name, metrics["epoch"], metrics)
                 checkpoint = ray.train.Checkpoint.from_directory(folder)
             ray.train.report(metrics | {SCORE: self._monitor.score(metrics)}, checkpoint=checkpoint)
         if self._team.rank == 0:
@@ -196,6 +197,15 @@ class Worker:
 
     def _post(self, *events: dict[str, Any]) -> None:
         self._job.board.post.remote(list(events))
+
+
+@contextmanager
+def _emptied(folder: Path) -> Iterator[Path]:
+    """A folder for the block, in the run's own place in Ray's session; what a killed worker left in it goes first."""
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    yield folder
+    shutil.rmtree(folder)
 
 
 def _data_parallel(module: nn.Module) -> nn.Module:

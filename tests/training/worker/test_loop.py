@@ -126,7 +126,8 @@ class Run:
 
 
 @pytest.fixture
-def run(make_row: MakeRow, monkeypatch: pytest.MonkeyPatch) -> Run:
+def run(make_row: MakeRow, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
+    monkeypatch.chdir(tmp_path)  # Ray Train gives each run a folder of its own
     return Run(make_row, monkeypatch)
 
 
@@ -365,6 +366,17 @@ def test_more_patience_lets_a_run_that_stopped_go_on(run: Run, small: Callable[.
     run.checkpoint = run.saved[-1][1]
     assert run(small(*few, "training.monitor.patience=9")) is None
     assert [(event["epoch"], event["stop"]) for event in run.told("epoch")[2:]] == [(3, True), (3, False), (4, False)]
+
+
+def test_what_a_killed_worker_left_of_a_checkpoint_goes_at_the_next_epoch(
+    run: Run, small: Callable[..., Config], tmp_path: Path
+) -> None:
+    left = tmp_path / "checkpoint-0" / ".ckpt-torn.tmp"
+    left.parent.mkdir()
+    left.touch()
+    assert run(small()) is None
+    assert len(run.saved) == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 def figures(reports: Sequence[Mapping[str, Any]]) -> list[Any]:
