@@ -23,7 +23,7 @@ Report = Mapping[str, Any]
 RESULTS = Path(__file__).parent / "results"
 PICTURES = Path(__file__).parents[1] / "docs" / "pictures"
 DPI = 90
-COLOURS = {"trained": "#2f7ed8", "held_out": "#d9622b", "given": "#7a7a7a"}
+COLOURS = {"trained": "#2f7ed8", "held_out": "#d9622b", "drawn": "#7a7a7a"}
 CLEAN_LEVEL = 0
 
 

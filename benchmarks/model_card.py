@@ -273,7 +273,7 @@ def ranged(figure: Figures | None) -> str:
 
 
 KINDS = ("fake", "real", "uncertain")
-TRAINED = {"trained": "trained on", "held_out": "never trained on", "given": "whole generated pictures"}
+TRAINED = {"trained": "trained on", "held_out": "never trained on", "drawn": "made of drawn faces"}
 
 
 @dataclass(frozen=True)

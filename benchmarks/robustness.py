@@ -8,7 +8,7 @@ by the recipe's weights under every condition, and `--family-pairs` of each fami
 trained on. Reported are AUC and ECE with intervals clustered by person, per family and in the robustness grid of
 DeeperForensics-1.0 (7 perturbations, 5 levels); shortcut probes, whose AUC should be a half; what each operating point
 decides; coverage and risk; the heat-map's overlap with the truth; the worst pairs. Fakes that the data set has in the
-split test are one more family, `given`.
+split test, faces that a network drew, are put beside their partners as in training.
 
 Scores are kept in `--scores` while they come: a run that was interrupted goes on where it was. `--sheet` draws the
 worst pairs; it shows faces, so it is not for sharing. Exit status 1: a demand is missed.
@@ -33,13 +33,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 from scrutiny.acceptance import IN_FORCE, Line, lines
-from scrutiny.examiner import GIVEN, Examiner, Job, Task, deal
+from scrutiny.examiner import Examiner, Task, deal
 from scrutiny.judging import judge
 from scrutiny.records import Record, RecordFile
 from scrutiny.sheet import draw_sheet
 from scrutiny.studio import Studio
 
 from aura_model.augment.families import HELD_OUT
+from aura_model.augment.pairs import GENERATED
 from aura_model.augment.perturbations import LEVELS, PERTURBATIONS
 from aura_model.calibration import Band, band_in_force
 from aura_model.checkpoint import read_checkpoint
@@ -51,6 +52,7 @@ from aura_model.settings import load_config, override, parse_config
 from training.data.manifest import Sample, read_samples
 from training.extraction import MediaRows
 from training.pairing.loose import loose
+from training.pairing.partners import Partners
 
 RECIPE = Path(__file__).parents[1] / "training" / "recipes" / "default.yaml"
 DONORS = 48
@@ -140,8 +142,9 @@ def plan(config: Config, trained: Mapping[str, float], args: argparse.Namespace)
         raise ValueError(f"the split {args.split} has no genuine sample")
     deep = {name: round(args.pairs * weight / sum(trained.values())) for name, weight in trained.items()}
     counts = {name: max(args.family_pairs, deep.get(name, 0)) for name in sorted({*get_args(Family), *HELD_OUT})}
-    given = shuffled([sample for sample in samples if sample.label], config.seed)[: args.family_pairs]
-    tasks = [*deal(people, counts, deep), *(Task(one, (Job(GIVEN, 0, deep=False),)) for one in given)]
+    fakes = shuffled([sample for sample in samples if sample.label], config.seed)
+    drawn = dict.fromkeys(sorted(GENERATED), args.family_pairs if fakes else 0)
+    tasks = [*deal(people, counts, deep), *deal(fakes, drawn, {})]
     return tasks, Setup(
         config=json.dumps(config.plain()),
         donors=json.dumps([_plain(one) for one in people[-DONORS:]]),
@@ -218,7 +221,8 @@ def examiner_of(setup: Setup) -> Examiner:
 
 def studio_of(config: Config, setup: Setup) -> Studio:
     """Makes pairs as the checkpoint's clips are cut."""
-    return Studio(config, MediaRows(loose(config)), [Sample(**one) for one in json.loads(setup.donors)])
+    donors = [Sample(**one) for one in json.loads(setup.donors)]
+    return Studio(config, MediaRows(loose(config)), donors, Partners(config))
 
 
 def show_worst(

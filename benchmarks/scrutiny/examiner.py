@@ -31,8 +31,6 @@ from training.data.manifest import Sample
 from training.pairing.pairs import Pair
 
 CLEAN = "clean"
-GIVEN = "given"
-"""The family of the fakes that the data set brings along: wholly generated faces, say."""
 NULL = "null_blend"
 NULL_DRAWS = 1_000_000
 """The null blends' draws lie so far from the pairs' own."""
@@ -89,14 +87,11 @@ class Examiner:
         return [record for job in task.jobs for record in self._job(rows, task.sample, job)]
 
     def _job(self, rows: Sequence[Mapping[str, Any]], sample: Sample, job: Job) -> list[Record]:
-        family = NULL if job.family == GIVEN else job.family
         opened = [dict(row) for row in rows]
-        pair = self.studio.pair(opened, sample, family, job.draw)
+        pair = self.studio.pair(opened, sample, job.family, job.draw)
         if pair is None:
             return []
         name = f"{sample.video_id}#{job.draw}"
-        if job.family == GIVEN:
-            return self._scored([View(CLEAN, 1, pair.real.frames)], sample, name, GIVEN)
         if not pair.fake.video:  # the family found nothing to change
             return []
         views = list(self._views(pair)) if job.deep else clean_views(pair)
@@ -174,7 +169,7 @@ def deal(people: Sequence[Sample], pairs: Mapping[str, int], deep: Mapping[str, 
     """Deal out pairs around the circle of people, one family after the other, so that all people are used alike.
 
     Args:
-        people: genuine samples, in the order in which they are taken.
+        people: samples, in the order in which they are taken.
         pairs: how many of each family.
         deep: how many of these are examined under every condition.
     """

@@ -4,9 +4,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from aura_model.augment.pairs import GENERATED
 from aura_model.augment.perturbations import LEVELS, PERTURBATIONS
 from aura_model.calibration import Band
-from scrutiny.examiner import CLEAN, GIVEN, NULL
+from scrutiny.examiner import CLEAN, NULL
 from scrutiny.figures import decisions, figure, grouped_log_odds, reliability_bins, selective
 from scrutiny.probes import EDITS
 from scrutiny.records import Record
@@ -57,13 +58,12 @@ def worst_pairs(clean: Iterable[Record]) -> list[dict[str, Any]]:
 
 
 def _families(clean: Sequence[Record], trained: Collection[str]) -> Report:
-    """Each family's fakes against the reals they were made of; fakes that were given, against all reals."""
-    reals = [one for one in clean if not one.label]
+    """Each family's fakes against the reals they were made of."""
     found = {}
     for name in sorted({one.family for one in clean}):
         own = [one for one in clean if one.family == name]
-        kind = "given" if name == GIVEN else "trained" if name in trained else "held_out"
-        found[name] = {"kind": kind, **_figure(own + (reals if name == GIVEN else []))}
+        kind = "drawn" if name in GENERATED else "trained" if name in trained else "held_out"
+        found[name] = {"kind": kind, **_figure(own)}
     aucs = {
         kind: [one["auc"]["value"] for one in found.values() if one["kind"] == kind] for kind in ("trained", "held_out")
     }
@@ -89,7 +89,7 @@ def _robustness(records: Sequence[Record]) -> Report:
 def _deep(records: Sequence[Record]) -> list[Record]:
     """The clean clips of the pairs that were examined under every condition: the recipe's mixture of families."""
     deep = {one.pair for one in records if one.view == NULL}
-    return [one for one in records if one.view == CLEAN and one.pair in deep and one.family != GIVEN]
+    return [one for one in records if one.view == CLEAN and one.pair in deep]
 
 
 def _probes(records: Sequence[Record], mixture: Sequence[Record]) -> Report:

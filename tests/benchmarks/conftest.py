@@ -16,9 +16,11 @@ from aura_model.scores import ClipScore
 from aura_model.settings import load_config
 from training.data.manifest import Sample
 from training.pairing.loose import loose
-from training.rows import ClipShape, Row, error_row, rows_of
+from training.rows import ClipShape, Row, error_row, path_row, rows_of
 
 FRAMES, LOOSE, SIZE = 3, 96, 64
+PARTNERS = {"of_nobody": "nobody"}
+"""The genuine partners of fakes; anna is that of all others."""
 SETTINGS = (
     "model.video.backbone=test_efficientnet",
     "model.video.pretrained=false",
@@ -111,7 +113,7 @@ def people(pair_config: Config) -> People:
 @pytest.fixture
 def studio(pair_config: Config, people: People, make_person: Callable[..., Sample]) -> Studio:
     donors = [make_person(name) for name in ("anna", "bert", "cleo", "dora")]
-    return Studio(pair_config, people, donors)
+    return Studio(pair_config, people, donors, lambda fake: path_row(make_person(PARTNERS.get(fake, "anna"))))
 
 
 class Brightness:

@@ -32,7 +32,7 @@ REPORT = {
         "table": {
             "self_blend": cell(0.98) | {"kind": "trained"},
             "donor_blend": cell(0.83) | {"kind": "held_out"},
-            "given": {"auc": figure(0.7, None, None), "kind": "given"},
+            "generated_swap": {"auc": figure(0.7, None, None), "kind": "drawn"},
         }
     },
 }
@@ -85,8 +85,8 @@ def test_the_same_results_give_the_same_bytes(results):
 
 def test_a_family_a_bar_the_worst_on_top(axes):
     families(axes, REPORT)
-    assert names(axes) == ["self blend", "donor blend", "given"]
-    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["trained", "held out", "given"]
+    assert names(axes) == ["self blend", "donor blend", "generated swap"]
+    assert [text.get_text() for text in axes.get_legend().get_texts()] == ["trained", "held out", "drawn"]
 
 
 def test_a_line_a_perturbation_from_the_clean_clips_on(axes):

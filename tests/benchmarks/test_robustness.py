@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -25,12 +26,13 @@ from robustness import (
     write,
 )
 from scrutiny.acceptance import IN_FORCE, Line
-from scrutiny.examiner import GIVEN, Examiner, Job, Task
+from scrutiny.examiner import Examiner, Job, Task
 from scrutiny.judging import judge
 from scrutiny.records import Record, RecordFile
 from scrutiny.sheet import SIDE, TEXT_HEIGHT, draw_sheet
 
 from aura_model.augment.families import HELD_OUT
+from aura_model.augment.pairs import GENERATED
 from aura_model.augment.perturbations import LEVELS
 from aura_model.calibration import PLAIN_BAND
 from aura_model.settings import read_yaml
@@ -44,15 +46,16 @@ WEIGHTS = dict.fromkeys(read_yaml(RECIPE)["dataset"]["pseudo_fakes"]["families"]
 
 @pytest.fixture
 def manifest(tmp_path) -> Path:
-    """Six genuine people and two fakes in the test split, and one of each elsewhere."""
+    """Six genuine people and fakes of two of them in the test split, and one of each elsewhere."""
     rows = [(f"p{one}", "real", "test") for one in range(6)]
     rows += [("f0", "fake", "test"), ("f1", "fake", "test"), ("q", "real", "train"), ("g", "fake", "val")]
     lines = []
     for name, label, split in rows:
         (tmp_path / f"{name}.jpg").write_bytes(b"")
-        lines.append(f"{name},{label},{split},{name}.jpg,{name.upper()}")
+        partner = {"f0": "p0", "f1": "p1"}.get(name, "")
+        lines.append(f"{name},{label},{split},{name}.jpg,{name.upper()},{partner}")
     path = tmp_path / "faces.csv"
-    path.write_text("video_id,label,split,path,identity\n" + "\n".join(lines) + "\n")
+    path.write_text("video_id,label,split,path,identity,pair\n" + "\n".join(lines) + "\n")
     return path
 
 
@@ -83,11 +86,19 @@ class TestPlan:
         deep = {family: sum(job.deep for job in jobs(tasks, family)) for family in counts}
         assert deep == {"self_blend": 6, "mouth_swap": 2, "eyes_swap": 0, **dict.fromkeys(HELD_OUT, 0)}
 
-    def test_fakes_of_the_data_set_are_a_family_of_their_own(self, manifest):
+    def test_fakes_of_the_data_set_are_put_beside_their_partners_in_each_way(self, manifest):
         tasks, _ = planned(manifest, "--pairs", "8", "--family-pairs", "5")
-        given = [task for task in tasks if task.sample.label]
-        assert {task.sample.video_id for task in given} == {"f0", "f1"}
-        assert all(task.jobs == (Job(GIVEN, 0, deep=False),) for task in given)
+        of_fakes = [task for task in tasks if task.sample.label]
+        assert {task.sample.video_id for task in of_fakes} == {"f0", "f1"}
+        assert Counter(job.family for task in of_fakes for job in task.jobs) == dict.fromkeys(GENERATED, 5)
+        assert not any(job.deep for task in of_fakes for job in task.jobs)
+        assert not any(job.family in GENERATED for task in tasks if not task.sample.label for job in task.jobs)
+
+    def test_without_fakes_there_is_nothing_of_them(self, manifest):
+        genuine = [line for line in manifest.read_text().splitlines() if "fake" not in line]
+        manifest.write_text("\n".join(genuine) + "\n")
+        tasks, _ = planned(manifest, "--pairs", "8", "--family-pairs", "5")
+        assert not any(jobs(tasks, family) for family in GENERATED)
 
     def test_the_setup_is_text_that_other_processes_can_read(self, manifest):
         _, setup = planned(manifest, "--workers", "1")
@@ -242,7 +253,7 @@ class TestMain:
         report, said = json.loads((tmp_path / "r.json").read_text()), capsys.readouterr().out
         assert report["clean"]["n"] == 24
         assert report["families"]["table"]["eyes_swap"]["kind"] == "held_out"
-        assert report["families"]["table"]["given"]["fakes"] == 1  # as many as a family's pairs
+        assert report["families"]["table"]["generated_swap"]["fakes"] == 1  # as many as a family's pairs
         assert report["provenance"]["model"] == "brightness-1"
         assert report["provenance"]["trained_families"] == {"mouth_swap": 1, "self_blend": 3}
         assert {"what", "found", "passed", "gate"} == set(report["acceptance"][0])

@@ -3,8 +3,10 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from scrutiny.examiner import GIVEN, NULL, Examiner, Job, Task, deal
+from scrutiny.examiner import NULL, Examiner, Job, Task, deal
 from scrutiny.probes import EDITS, coded
+
+from aura_model.augment.pairs import GENERATED
 
 GRID = [("blur", 1), ("contrast", 5)]
 
@@ -89,9 +91,11 @@ def test_a_forgery_all_over_leaves_no_background(examiner, make_person):
     assert "background" not in {one.view for one in records}
 
 
-def test_a_given_fake_is_one_clip_with_the_label_fake(examiner, make_person):
-    (record,) = examined(examiner, make_person("gan", label=1), Job(GIVEN, 0, deep=False))
-    assert (record.family, record.view, record.label) == (GIVEN, "clean", 1)
+@pytest.mark.parametrize("family", sorted(GENERATED))
+def test_a_drawn_face_is_scored_beside_its_partner(examiner, make_person, family):
+    records = examined(examiner, make_person("gan", label=1), Job(family, 3, deep=False))
+    assert [(one.family, one.view, one.label) for one in records] == [(family, "clean", 0), (family, "clean", 1)]
+    assert len({one.log_odds for one in records}) == 2
 
 
 @pytest.mark.parametrize("name", ["nobody", "broken"])

@@ -107,17 +107,17 @@ class TestJudge:
         assert all("only 40 a class" in one.found for one in missed if one.what.startswith("probe"))
 
     def test_families_are_of_three_kinds(self):
-        given = [record("clean", 1, 9.0, person=f"g{one}", pair=f"g{one}#0", family="given") for one in range(5)]
-        families = judge([*good_records(), *given], BANDS, TRAINED)["families"]
+        drawn = [record("clean", one % 2, 9.0, person=f"g{one // 2}", family="generated_swap") for one in range(10)]
+        families = judge([*good_records(), *drawn], BANDS, TRAINED)["families"]
         assert {name: one["kind"] for name, one in families["table"].items()} == {
             "self_blend": "trained",
             "mouth_swap": "trained",
             "donor_blend": "held_out",
             "donor_poisson": "held_out",
-            "given": "given",
+            "generated_swap": "drawn",
         }
         assert families["trained"] == families["held_out"] == {"mean": 1.0, "worst": 1.0}
-        assert (families["table"]["given"]["reals"], families["table"]["given"]["fakes"]) == (160, 5)
+        assert (families["table"]["generated_swap"]["reals"], families["table"]["generated_swap"]["fakes"]) == (5, 5)
 
     def test_the_mixture_is_of_the_deep_pairs_alone(self):
         report = judge(good_records(), BANDS, TRAINED)
@@ -164,7 +164,7 @@ def test_the_worst_pairs_come_first():
         for number, both in zip(numbers, odds, strict=False)
         for label, value in enumerate(both)
     ]
-    lonely = record("clean", 1, -9.0, pair="alone", family="given")
+    lonely = record("clean", 1, -9.0, pair="alone", family="mouth_swap")
     worst = worst_pairs([*records, lonely])
     assert [one["pair"] for one in worst] == ["p#1", "p#2", "p#0"]
     assert worst[0] == {"pair": "p#1", "family": "self_blend", "real": 2.0, "fake": -1.0, "lead": -3.0}

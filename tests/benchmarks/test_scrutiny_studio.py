@@ -3,6 +3,7 @@ import pytest
 from scrutiny.studio import Studio, person_of
 
 from aura_model.augment.families import HELD_OUT
+from aura_model.augment.pairs import GENERATED
 from aura_model.errors import ConfigError
 from aura_model.settings import load_config
 from training.rows import EVALUATION, path_row
@@ -73,6 +74,23 @@ class TestDonors:
         pair_of(studio, eva, "donor_blend")
         pair_of(studio, eva, "donor_poisson", 2)
         assert sorted(people.opened) == ["anna", "bert", "cleo", "dora", "eva", "eva", "eva"]
+
+
+class TestDrawnFaces:
+    @pytest.mark.parametrize("family", sorted(GENERATED))
+    def test_they_stand_beside_their_partner(self, studio, people, make_person, family):
+        pair = pair_of(studio, make_person("gan", label=1), family)
+        assert (pair.family, pair.real.label, pair.fake.label) == (family, 0, 1)
+        assert people.opened == ["gan", "anna"]
+        assert not np.array_equal(pair.real.frames, pair.fake.frames)
+
+    @pytest.mark.parametrize("name", ["nobody", "of_nobody"])
+    def test_without_a_face_on_either_side_there_is_no_pair(self, studio, make_person, name):
+        assert pair_of(studio, make_person(name, label=1), "generated_person") is None
+
+    def test_without_partners_they_cannot_be_judged(self, pair_config, people, make_person):
+        with pytest.raises(ValueError, match="partner"):
+            pair_of(Studio(pair_config, people, []), make_person("gan", label=1), "generated_swap")
 
 
 def test_a_configuration_without_pseudo_fakes_is_refused(people):
