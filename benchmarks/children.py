@@ -11,7 +11,7 @@ import argparse
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -61,9 +61,10 @@ def main() -> None:
 
 def drop(content: bytes) -> dict[str, Any]:
     """What one file costs a child that has been at work before."""
+    others = decode_children()
     with Sandbox(load_config(env={}, overrides=LIGHT)) as sandbox:
         sandbox.load_clips(MEDIA / "one_frame.mp4")
-        (child,) = decode_children()
+        (child,) = decode_children(others)
         before, processor = child.memory_info().rss, sum(child.cpu_times()[:2])
         Path(f"/proc/{child.pid}/clear_refs").write_text("5")  # the peak counts from here
         began = time.perf_counter()
@@ -92,29 +93,30 @@ def peak(pid: int) -> int:
     return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def decode_children() -> list[psutil.Process]:
-    """The children of this process that decode, or that have ended and were not reaped."""
+def decode_children(others: Sequence[psutil.Process] = ()) -> list[psutil.Process]:
+    """The children of this process that decode, or that have ended and were not reaped, but for some others."""
     return [
         process
         for process in psutil.Process().children()
         if process.status() == psutil.STATUS_ZOMBIE or "aura_model.decode_child" in " ".join(process.cmdline())
+        if process not in others
     ]
 
 
 def early_stops(files: int) -> dict[str, Any]:
     """One child opens a long file again and again, reads its first second and closes it."""
     overrides = (*LIGHT, "dataset.video.clip_sampling_strategy=start_at", f"limits.files_per_child={2 * files}")
-    seconds = []
+    seconds, others = [], decode_children()
     with leftovers() as left, Sandbox(load_config(env={}, overrides=overrides)) as sandbox:
         sandbox.load_clips(LONG)
-        (child,) = decode_children()
+        (child,) = decode_children(others)
         before, descriptors = child.memory_info().rss, child.num_fds()
         for _ in range(files):
             began = time.perf_counter()
             sandbox.load_clips(LONG)
             seconds.append(time.perf_counter() - began)
         after = child.memory_info().rss
-        same = decode_children() == [child] and not sandbox.replaced
+        same = decode_children(others) == [child] and not sandbox.replaced
         more = child.num_fds() - descriptors
     return {
         "files": files,
@@ -150,9 +152,10 @@ def fresh_children(count: int) -> dict[str, Any]:
 def leftovers() -> Iterator[dict[str, int]]:
     """What the block leaves behind, filled in when it ends."""
     left: dict[str, int] = {}
+    others = decode_children()
     with tempfile.TemporaryDirectory() as folder, mock.patch.object(tempfile, "tempdir", folder):
         yield left
-        left["children left"] = len(decode_children())
+        left["children left"] = len(decode_children(others))
         left["temporary files left"] = len(list(Path(folder).iterdir()))
 
 

@@ -2,7 +2,10 @@
 
 import pytest
 from bombs import frame_bomb, png_bomb, vp9_bomb
-from children import drop, early_stops, fresh_children
+from children import LIGHT, MEDIA, drop, early_stops, fresh_children
+
+from aura_model.sandbox import Sandbox
+from aura_model.settings import load_config
 
 BOMBS = {
     "VP9 of 16384x8704": (vp9_bomb, "resolution_too_large"),
@@ -38,3 +41,11 @@ def test_one_child_lasts() -> None:
 def test_fresh_children_leave_nothing_behind() -> None:
     fresh = fresh_children(5)
     assert (fresh["died"], fresh["children left"], fresh["temporary files left"]) == (0, 0, 0)
+
+
+def test_children_that_were_there_before_are_not_counted() -> None:
+    with Sandbox(load_config(env={}, overrides=LIGHT)) as other:
+        other.load_clips(MEDIA / "one_frame.mp4")
+        assert drop(frame_bomb(60_000))["survived"]
+        assert early_stops(2)["the same child"]
+        assert fresh_children(2)["children left"] == 0
