@@ -326,6 +326,18 @@ class ModelConfig(Section):
     fusion: FusionConfig
 
 
+class RestorationConfig(Section):
+    """`inference.restoration`: which faces are brought closer to those of the training before they are scored.
+
+    See `aura_model.restoration`; None leaves a step out.
+    """
+
+    bars_below: Positive | None
+    least_light: Positive | None
+    least_colour: Positive | None
+    most_noise: Positive | None
+
+
 class InferenceConfig(Section):
     """`inference`: which model answers, where, and when it abstains."""
 
@@ -335,6 +347,7 @@ class InferenceConfig(Section):
     threads: PositiveInt | None
     operating_point: OperatingPointName
     uncertain_band: tuple[Probability, Probability] | None
+    restoration: RestorationConfig
 
     @property
     def checkpoint_file(self) -> Path | None:

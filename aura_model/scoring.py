@@ -5,6 +5,7 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -17,6 +18,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.device import resolve_device
 from aura_model.model_loading import LoadedModel
+from aura_model.restoration import restored
 from aura_model.scores import ClipScore
 
 CPU_FRAMES = 16
@@ -58,7 +60,7 @@ class Scorer:
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:
-        batch = to_batch(clips, self.loaded.config).to(self.device)
+        batch = to_batch([self._seen(clip) for clip in clips], self.loaded.config).to(self.device)
         with torch.autocast(
             torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.device.startswith("cuda")
         ):
@@ -75,6 +77,12 @@ class Scorer:
                 strict=True,
             )
         ]
+
+    def _seen(self, clip: Clip) -> Clip:
+        """The clip as the model should see it."""
+        if clip.frames is None:
+            return clip
+        return replace(clip, frames=restored(clip.frames, self.loaded.config.inference.restoration))
 
     def _calibrated(self, odds: float) -> float:
         calibration = self.loaded.calibration

@@ -30,8 +30,8 @@ from aura_model.settings import load_config
 
 HERE = Path(__file__).parent
 LAUNCH, ROBUSTNESS, WILD = HERE.parent / "training" / "launch.py", HERE / "robustness.py", HERE / "wild.py"
-DEEP_PAIRS = 2
-"""As few as `robustness.py` can report on: the matrix needs none of them."""
+DEEP_PAIRS = 10
+"""About as few as `robustness.py` can report on: the matrix needs none of them."""
 ALL = "all"
 WILD_SLICES = ("overall", "matched pairs")
 

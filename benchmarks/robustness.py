@@ -173,6 +173,7 @@ def provenance(loaded: LoadedModel, trained: Mapping[str, float], args: argparse
         "overrides": args.set,
         "frames": loaded.config.dataset.video.temporal_window,
         "size": loaded.config.dataset.face.size,
+        "restoration": loaded.config.inference.restoration.model_dump(),
         "trained_families": dict(trained),
     }
 

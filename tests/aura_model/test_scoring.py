@@ -16,6 +16,7 @@ from aura_model.batch import to_batch
 from aura_model.calibration import Calibration
 from aura_model.clips import Clip
 from aura_model.config import Config
+from aura_model.denoising import denoised
 from aura_model.model import ModelOutput
 from aura_model.model_loading import LoadedModel, load_for_inference
 from aura_model.scores import ClipScore
@@ -24,6 +25,7 @@ from aura_model.settings import load_config
 
 MakeClip = Callable[..., Clip]
 MakeConfig = Callable[..., Config]
+NO_RESTORATION = "inference.restoration={bars_below: null, least_light: null, least_colour: null, most_noise: null}"
 KINDS = [(True, True), (True, False), (False, True), (True, True), (False, True), (True, False), (True, True)]
 
 
@@ -34,7 +36,15 @@ def clips(make_clip: MakeClip) -> list[Clip]:
 
 @pytest.fixture(scope="module")
 def loaded(tiny_config: MakeConfig) -> LoadedModel:
-    return load_for_inference(None, tiny_config("inference.batch_clips=3"), "cpu")
+    """The clips of these tests are noise, which should stay in them."""
+    return load_for_inference(
+        None,
+        tiny_config(
+            "inference.batch_clips=3",
+            NO_RESTORATION,
+        ),
+        "cpu",
+    )
 
 
 def as_numbers(score: ClipScore) -> tuple[float | None, ...]:
@@ -161,6 +171,49 @@ def test_on_the_cpu_nothing_is_rounded_to_bfloat16(
     monkeypatch.setattr(loaded.model, "forward_full", noted)
     Scorer(loaded, "cpu").score(clips)
     assert not any(inside)
+
+
+class TestRestoration:
+    @pytest.fixture
+    def noisy(self, make_clip: MakeClip) -> Clip:
+        clip = make_clip(0, video=True, audio=False)
+        assert clip.frames is not None
+        grey = np.random.default_rng(0).normal(180, 12, clip.frames.shape)
+        return replace(clip, frames=np.clip(grey, 0, 255).astype(np.uint8))
+
+    def seen(self, loaded: LoadedModel, clip: Clip, least: str, tiny_config: MakeConfig) -> torch.Tensor:
+        """What the model is given of a clip."""
+        given: list[torch.Tensor] = []
+        config = tiny_config(NO_RESTORATION, f"inference.restoration.most_noise={least}")
+        with pytest.MonkeyPatch.context() as patch:
+            forward = loaded.model.forward_full
+            patch.setattr(
+                loaded.model,
+                "forward_full",
+                lambda video, *rest, **more: given.append(video) or forward(video, *rest, **more),
+            )
+            Scorer(replace(loaded, config=config), "cpu").score([clip])
+        return given[0][0].permute(0, 2, 3, 1)
+
+    def test_the_model_does_not_see_it(self, loaded: LoadedModel, noisy: Clip, tiny_config: MakeConfig) -> None:
+        assert noisy.frames is not None
+        given = self.seen(loaded, noisy, "1.5", tiny_config).numpy()
+        assert given.std() < noisy.frames.std() / 3
+        assert np.array_equal(given[: len(noisy.frames)], denoised(noisy.frames, 1.5))
+
+    @pytest.mark.parametrize("least", ["null", "200"])
+    def test_it_stays_where_that_is_wanted_or_where_it_is_less(
+        self, loaded: LoadedModel, noisy: Clip, tiny_config: MakeConfig, least: str
+    ) -> None:
+        assert noisy.frames is not None
+        assert np.array_equal(self.seen(loaded, noisy, least, tiny_config)[: len(noisy.frames)], noisy.frames)
+
+    def test_the_clip_itself_keeps_it(self, loaded: LoadedModel, noisy: Clip, tiny_config: MakeConfig) -> None:
+        """The contact sheet shows what was sent."""
+        assert noisy.frames is not None
+        before = noisy.frames.copy()
+        self.seen(loaded, noisy, "1.5", tiny_config)
+        assert np.array_equal(noisy.frames, before)
 
 
 def test_calibration_moves_the_answer_and_leaves_its_parts(loaded: LoadedModel, clips: list[Clip]) -> None:
