@@ -2,7 +2,7 @@
 
     python benchmarks/model_card.py [--results FOLDER] [--checkpoint FILE] [--page FILE ...]
 
-Results are `robustness.json` and `wild.json`, as `benchmarks/robustness.py` and `benchmarks/wild.py` write them. A
+Results are `robustness.json`, `wild.json` and `leave_one_out.json`, as the scripts of these names write them. A
 page holds a block for each of `BLOCKS`, from `<!-- figures: NAME -->` to `<!-- end -->`; the rest is left as it is. A
 block whose source is missing says so.
 """
@@ -46,8 +46,8 @@ def main() -> None:
 
 
 def read_sources(results: Path, checkpoint: Path) -> dict[str, Figures]:
-    """What there is of `weights`, `robustness` and `wild`."""
-    paths = {name: results / f"{name}.json" for name in ("robustness", "wild")}
+    """What there is of `weights` and of the results."""
+    paths = {name: results / f"{name}.json" for name in ("robustness", "wild", "leave_one_out")}
     sources = {name: json.loads(path.read_text()) for name, path in paths.items() if path.exists()}
     return sources | ({"weights": facts_of(read_checkpoint(checkpoint))} if checkpoint.exists() else {})
 
@@ -215,6 +215,21 @@ def families(sources: Mapping[str, Figures]) -> Lines:
     yield from table(["family", "", "clips", "people", "AUC", "heat-map's IoU with the truth"], rows)
 
 
+def leave_one_out(sources: Mapping[str, Figures]) -> Lines:
+    """Each family by detectors that were trained on all and without each; bold where it is the missing one."""
+    detectors = sources["leave_one_out"].get("rows", {})
+    tried = dict.fromkeys(name for found in detectors.values() for name in found)
+    head = [name if name == "all" else f"without {name}" for name in detectors]
+    rows = [[name, *(auc_without(name, missing, found) for missing, found in detectors.items())] for name in tried]
+    yield from table(["AUC on", *head], rows)
+
+
+def auc_without(tried: str, missing: str, found: Figures) -> str:
+    """The AUC of one family by a detector; bold where that never saw it."""
+    said = number(at(found, tried, "value"))
+    return f"**{said}**" if tried == missing else said
+
+
 def grid(sources: Mapping[str, Figures]) -> Lines:
     """AUC under each perturbation at each level."""
     robustness = sources["robustness"].get("robustness", {})
@@ -294,6 +309,7 @@ BLOCKS: Mapping[str, Block] = {
     "decided": Block(("wild", "robustness"), decided),
     "families": Block(("robustness",), families),
     "grid": Block(("robustness",), grid),
+    "leave_one_out": Block(("leave_one_out",), leave_one_out),
     "probes": Block(("robustness",), probes),
     "coverage": Block(("robustness",), coverage),
 }
