@@ -173,10 +173,5 @@ def _settings(config: Config) -> dict[str, object]:
     """What the analysis of a file depends on, beside the weights."""
     plain = config.plain()
     dataset = {name: plain["dataset"][name] for name in ("video", "face", "audio")}
-    return {
-        "dataset": dataset,
-        "limits": plain["limits"],
-        "model": plain["model"],
-        "operating_point": plain["inference"]["operating_point"],
-        "uncertain_band": plain["inference"]["uncertain_band"],
-    }
+    inference = {name: plain["inference"][name] for name in ("operating_point", "uncertain_band", "restoration")}
+    return {"dataset": dataset, "limits": plain["limits"], "model": plain["model"], **inference}

@@ -182,6 +182,7 @@ def test_input_that_changed_meanwhile(output: Path, make_sample: Callable[..., S
         ("inference.batch_clips=3", True),
         ("inference.uncertain_band=[0.1, 0.9]", False),
         ("inference.operating_point=strict", False),
+        ("inference.restoration.most_noise=null", False),
         ("dataset.video.clips_per_video.eval=2", False),
         ("dataset.face.threshold=0.5", False),
         ("limits.max_seconds=5", False),
