@@ -61,10 +61,11 @@ def analyse(
     fake = _pool(fakes)
     band = band_in_force(model.operating_points, config.inference)
     verdict, doubts = _decide(fake, _pool(fakes, "topk"), model, band, whole="faces_left_out" not in clips.notes)
+    restored: set[Reason] = {"faces_restored"} if any(score.restored for score in scores) else set()
     entries = [(_entry(clip, score, clips.media.duration), score.fake) for clip, score in scored]
     return Analysis(
         verdict=verdict,
-        reasons=_in_order({*doubts, *clips.notes}),
+        reasons=_in_order({*doubts, *clips.notes, *restored}),
         fake_probability=fake,
         operating_point=point_in_force(model.operating_points, config.inference),
         modalities=Modalities(

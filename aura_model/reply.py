@@ -17,6 +17,7 @@ Reason = Literal[
     "no_video",
     "no_face",
     "faces_left_out",
+    "faces_restored",
     "no_audio",
     "no_speech",
     "sound_not_judged",

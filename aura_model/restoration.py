@@ -50,7 +50,8 @@ def without_bars(frames: Frames, below: float) -> Frames:
     """
     brightness = _brightness(frames)
     rows, columns = (_inside(brightness.max(axis=axes) >= below) for axes in ((0, 2), (0, 1)))
-    return np.ascontiguousarray(frames[:, rows][:, :, columns])
+    painted = frames[:, rows][:, :, columns]
+    return frames if np.array_equal(painted, frames) else np.ascontiguousarray(painted)
 
 
 def lit(frames: Frames, least: float) -> Frames:

@@ -20,6 +20,8 @@ class ClipScore:
     heatmap: npt.NDArray[np.float32] | None = field(default=None, compare=False)
     """[T, h, w] the probability, 0..1, that each place of each crop was forged; None where the clip has no pictures, or
     the model no map."""
+    restored: bool = False
+    """Whether the model saw other pictures than the clip's own, see `aura_model.restoration`."""
 
     def without_heatmap(self) -> "ClipScore":
         """The same numbers without the map: small enough to pass around."""

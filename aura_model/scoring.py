@@ -60,7 +60,8 @@ class Scorer:
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:
-        batch = to_batch([self._seen(clip) for clip in clips], self.loaded.config).to(self.device)
+        seen = [self._seen(clip) for clip in clips]
+        batch = to_batch(seen, self.loaded.config).to(self.device)
         with torch.autocast(
             torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.device.startswith("cuda")
         ):
@@ -68,21 +69,29 @@ class Scorer:
                 batch.video, batch.audio, video_mask=batch.video_mask, audio_mask=batch.audio_mask
             )
         return [
-            ClipScore(fake=fake, video=_alone(fake, video, audio), audio=_alone(fake, audio, video), heatmap=heatmap)
-            for fake, video, audio, heatmap in zip(
+            ClipScore(
+                fake=fake,
+                video=_alone(fake, video, audio),
+                audio=_alone(fake, audio, video),
+                heatmap=heatmap,
+                restored=changed,
+            )
+            for fake, video, audio, heatmap, changed in zip(
                 map(self._calibrated, log_odds(output.logits)),
                 _known(output.video_logits, batch.video_mask),
                 _known(output.audio_logits, batch.audio_mask),
                 _heatmaps(output.heatmap, clips),
+                (shown is not clip for shown, clip in zip(seen, clips, strict=True)),
                 strict=True,
             )
         ]
 
     def _seen(self, clip: Clip) -> Clip:
-        """The clip as the model should see it."""
+        """The clip as the model should see it; itself where nothing had to be restored."""
         if clip.frames is None:
             return clip
-        return replace(clip, frames=restored(clip.frames, self.loaded.config.inference.restoration))
+        frames = restored(clip.frames, self.loaded.config.inference.restoration)
+        return clip if frames is clip.frames else replace(clip, frames=frames)
 
     def _calibrated(self, odds: float) -> float:
         calibration = self.loaded.calibration

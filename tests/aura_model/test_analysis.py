@@ -3,6 +3,7 @@ import json
 import math
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
@@ -259,6 +260,14 @@ def test_a_forged_part_of_any_face_counts() -> None:
 def test_what_has_faces_that_nobody_looked_at_is_not_real(logits: float, verdict: str) -> None:
     answer = run([(clip(), score(logits))], notes=("faces_left_out",))
     assert (answer.verdict, answer.reasons) == (verdict, ("faces_left_out",))
+
+
+@pytest.mark.parametrize("logit", [-5.0, 6.0])
+def test_pictures_that_were_restored_are_told_and_change_no_verdict(logit: float) -> None:
+    plain = run([(clip(0.0), score(logit)), (clip(1.0), score(logit))])
+    answer = run([(clip(0.0), score(logit)), (clip(1.0), replace(score(logit), restored=True))])
+    assert (plain.reasons, answer.reasons) == ((), ("faces_restored",))
+    assert answer.verdict == plain.verdict
 
 
 def test_an_untrained_model_says_nothing_of_parts() -> None:

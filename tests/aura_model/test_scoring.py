@@ -208,6 +208,15 @@ class TestRestoration:
         assert noisy.frames is not None
         assert np.array_equal(self.seen(loaded, noisy, least, tiny_config)[: len(noisy.frames)], noisy.frames)
 
+    def test_the_score_says_so(
+        self, loaded: LoadedModel, noisy: Clip, clips: list[Clip], tiny_config: MakeConfig
+    ) -> None:
+        assert noisy.frames is not None
+        config = tiny_config(NO_RESTORATION, "inference.restoration.most_noise=40")
+        loud = replace(noisy, frames=np.random.default_rng(1).integers(0, 256, noisy.frames.shape, dtype=np.uint8))
+        scores = Scorer(replace(loaded, config=config), "cpu").score([noisy, loud, clips[2]])
+        assert [score.restored for score in scores] == [False, True, False]
+
     def test_the_clip_itself_keeps_it(self, loaded: LoadedModel, noisy: Clip, tiny_config: MakeConfig) -> None:
         """The contact sheet shows what was sent."""
         assert noisy.frames is not None
