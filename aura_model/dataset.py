@@ -17,6 +17,7 @@ from aura_model.batch import to_batch
 from aura_model.clips import Clip, Clips
 from aura_model.config import Config
 from aura_model.errors import MediaError
+from aura_model.restoration import seen
 from aura_model.sandbox import Sandbox
 from aura_model.seeds import derive_seed
 
@@ -123,7 +124,7 @@ class MultimodalDataset(Dataset[Item]):
             return self._item(video, None, "unreadable_file")
         if not clips.clips:
             return self._item(video, None, "no_clips")
-        return self._item(video, self._training_clip(video, clips) if self._train else middle_clip(clips), "")
+        return self._item(video, self._training_clip(video, clips) if self._train else self._scored_clip(clips), "")
 
     def close(self) -> None:
         """End this process's decode child; the next item would start another."""
@@ -151,6 +152,9 @@ class MultimodalDataset(Dataset[Item]):
         index = int(np.random.default_rng(self._seed(video, "clip")).integers(len(clips.clips)))
         rng = np.random.default_rng(self._seed(video, index))
         return augment_clip(clips.clips[index], self._config.dataset.augmentation, rng)
+
+    def _scored_clip(self, clips: Clips) -> Clip:
+        return seen(middle_clip(clips), self._config.inference.restoration)
 
     def _seed(self, video: Video, *parts: int | str) -> int:
         return derive_seed(self._config.seed, self._epoch, video.video_id, *parts)

@@ -4,10 +4,13 @@ Bars of black, dim light, pale colours and noise say nothing about forgery, but 
 of them. Each step leaves alone what is as usual; its bounds are what most of the training's pictures keep to.
 """
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import numpy.typing as npt
 
+from aura_model.clips import Clip
 from aura_model.config import RestorationConfig
 from aura_model.denoising import Frames, denoised
 
@@ -22,8 +25,16 @@ LEAST_SEEN = 0.5
 _NEUTRAL = 128
 
 
+def seen(clip: Clip, settings: RestorationConfig) -> Clip:
+    """A clip as a model should see it; itself where nothing has to be restored."""
+    if clip.frames is None:
+        return clip
+    frames = restored(clip.frames, settings)
+    return clip if frames is clip.frames else replace(clip, frames=frames)
+
+
 def restored(frames: Frames, settings: RestorationConfig) -> Frames:
-    """What a model should see of a clip; the frames themselves where they are as usual.
+    """The frames without what hides a forgery; themselves where they are as usual.
 
     Args:
         frames: uint8 [T, H, W, 3], RGB, of one clip, which is changed alike throughout.

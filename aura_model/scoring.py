@@ -5,7 +5,6 @@ import sys
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
 from math import ceil
 
 import numpy as np
@@ -18,7 +17,7 @@ from aura_model.clips import Clip
 from aura_model.config import Config
 from aura_model.device import resolve_device
 from aura_model.model_loading import LoadedModel
-from aura_model.restoration import restored
+from aura_model.restoration import seen
 from aura_model.scores import ClipScore
 
 CPU_FRAMES = 16
@@ -60,8 +59,9 @@ class Scorer:
 
     @torch.inference_mode()
     def _score(self, clips: Sequence[Clip]) -> list[ClipScore]:
-        seen = [self._seen(clip) for clip in clips]
-        batch = to_batch(seen, self.loaded.config).to(self.device)
+        config = self.loaded.config
+        given = [seen(clip, config.inference.restoration) for clip in clips]
+        batch = to_batch(given, config).to(self.device)
         with torch.autocast(
             torch.device(self.device).type, dtype=torch.bfloat16, enabled=self.device.startswith("cuda")
         ):
@@ -81,17 +81,10 @@ class Scorer:
                 _known(output.video_logits, batch.video_mask),
                 _known(output.audio_logits, batch.audio_mask),
                 _heatmaps(output.heatmap, clips),
-                (shown is not clip for shown, clip in zip(seen, clips, strict=True)),
+                (shown is not clip for shown, clip in zip(given, clips, strict=True)),
                 strict=True,
             )
         ]
-
-    def _seen(self, clip: Clip) -> Clip:
-        """The clip as the model should see it; itself where nothing had to be restored."""
-        if clip.frames is None:
-            return clip
-        frames = restored(clip.frames, self.loaded.config.inference.restoration)
-        return clip if frames is clip.frames else replace(clip, frames=frames)
 
     def _calibrated(self, odds: float) -> float:
         calibration = self.loaded.calibration

@@ -17,6 +17,7 @@ from aura_model.augment.clip import augment_clip
 from aura_model.batch import Batch, to_batch
 from aura_model.clips import Clip
 from aura_model.config import AugmentationConfig, Config
+from aura_model.restoration import seen
 from aura_model.seeds import derive_seed
 from training.data.splits import Split
 from training.rows import Columns, Row, clip_from_row, to_rows
@@ -95,11 +96,11 @@ def grouped(rows: Iterable[Row], sizes: Mapping[Split, int]) -> Iterator[list[Ro
 
 
 def prepare(rows: list[Row], config: Config) -> Part:
-    """The part of these rows: clips of the split train are augmented."""
+    """The part of these rows: clips of the split train are augmented, the others are as they will be scored."""
     usable = tuple(row for row in rows if not row["error"])
     training = rows[0]["split"] == "train"
     side = training_side(int(rows[0]["turn"]), config)
-    clips = [training_clip(row, config, side) if training else clip_from_row(row) for row in usable]
+    clips = [training_clip(row, config, side) if training else scored_clip(row, config) for row in usable]
     return Part(
         turn=int(rows[0]["turn"]),
         split=cast("Split", str(rows[0]["split"])),
@@ -124,6 +125,11 @@ def training_side(epoch: int, config: Config) -> int | None:
     """The side of the pictures of an epoch of training where it is not that of the crops."""
     low = config.training.low_resolution
     return low.size if epoch <= low.epochs else None
+
+
+def scored_clip(row: Row, config: Config) -> Clip:
+    """The clip of a row as it is scored, in serving as well."""
+    return seen(clip_from_row(row), config.inference.restoration)
 
 
 def training_clip(row: Row, config: Config, side: int | None = None) -> Clip:

@@ -11,9 +11,9 @@ from ray.data import DataIterator
 
 from aura_model.batch import to_batch
 from aura_model.clips import Clip
-from aura_model.config import Config
+from aura_model.config import Config, RestorationConfig
 from training.data.splits import Split
-from training.rows import PLACES, Columns, Row, clip_from_row, to_columns
+from training.rows import PLACES, Columns, Row, to_columns
 from training.stream import BALANCE
 from training.worker import batches
 from training.worker.batches import (
@@ -22,6 +22,7 @@ from training.worker.batches import (
     grouped,
     in_place,
     prepare,
+    scored_clip,
     targets_of,
     training_clip,
     training_side,
@@ -113,17 +114,26 @@ def test_a_part_of_unusable_videos_alone_holds_nothing_but_the_skips(make_row: M
 
 
 @pytest.mark.parametrize(("split", "augmented"), [("train", True), ("val", False)])
-def test_training_clips_are_augmented_and_others_are_not(
+def test_training_clips_are_augmented_and_others_are_as_they_will_be_scored(
     make_row: MakeRow, config: Config, split: str, augmented: bool
 ) -> None:
     row = make_row("a", 1, split)
     batch = prepare([row], config).batch
     assert batch is not None
-    plain, changed = (to_batch([clip], config) for clip in (clip_from_row(row), training_clip(row, config)))
+    plain, changed = (to_batch([clip], config) for clip in (scored_clip(row, config), training_clip(row, config)))
     expected = changed if augmented else plain
     assert torch.equal(cast("Any", batch.video), cast("Any", expected.video))
     assert torch.equal(cast("Any", batch.audio), cast("Any", expected.audio))
     assert not torch.equal(cast("Any", plain.video), cast("Any", changed.video))
+
+
+def test_validation_restores_faces_as_serving_does(make_row: MakeRow, config: Config) -> None:
+    """The clips of these tests are noise."""
+    row = make_row("a", 1, "val")
+    assert not np.array_equal(scored_clip(row, config).frames, row["frames"])
+    steps = dict.fromkeys(config.inference.restoration.model_dump())
+    off = config.inference.model_copy(update={"restoration": RestorationConfig.model_validate(steps)})
+    assert np.array_equal(scored_clip(row, config.model_copy(update={"inference": off})).frames, row["frames"])
 
 
 def content(clip: Clip) -> bytes:
