@@ -117,7 +117,8 @@ class ScoresClips(Protocol):
 class ClipScorer:
     """An actor of the scoring pool: clip rows to rows without pixels and sound, but with scores.
 
-    The further columns are fake, video and audio (log-odds; not a number where unknown), score_seconds and thumbnail.
+    The further columns are fake, video and audio (log-odds; not a number where unknown), restored, score_seconds and
+    thumbnail.
     A clip that the model refuses gives a row with `error` set; a broken device makes it raise.
     """
 
@@ -228,18 +229,20 @@ def _known(score: ClipScore) -> ClipScore:
 
 def _scored_row(row: Row, result: ClipScore | ValueError | None, seconds: float) -> Row:
     kept = {name: row[name] for name in KEPT}
-    kept |= {"fake": math.nan, "video": math.nan, "audio": math.nan, "score_seconds": 0.0, "thumbnail": b""}
+    kept |= {"fake": math.nan, "video": math.nan, "audio": math.nan}
+    kept |= {"restored": False, "score_seconds": 0.0, "thumbnail": b""}
     if isinstance(result, ValueError):
         return kept | {"error": SCORING_FAILED, "detail": str(result)}
     if result is None:
         return kept
     odds = {"fake": result.fake, "video": _or_nan(result.video), "audio": _or_nan(result.audio)}
     picture = thumbnail(row["frames"]) if row["has_video"] else b""
-    return kept | odds | {"score_seconds": seconds, "thumbnail": picture}
+    return kept | odds | {"restored": result.restored, "score_seconds": seconds, "thumbnail": picture}
 
 
 def _scored_clip(row: Row) -> ScoredClip:
-    score = ClipScore(float(row["fake"]), _or_none(row["video"]), _or_none(row["audio"]))
+    odds = float(row["fake"]), _or_none(row["video"]), _or_none(row["audio"])
+    score = ClipScore(*odds, restored=bool(row["restored"]))
     return ScoredClip(clip_from_row(row), score, bytes(row["thumbnail"]))
 
 

@@ -1,5 +1,6 @@
 import math
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -228,6 +229,20 @@ def test_a_thumbnail_is_the_middle_frame_made_small() -> None:
     assert picture is not None
     assert picture.shape == (96, 96, 3)
     np.testing.assert_allclose(picture[48, 48], (250, 120, 10), atol=4)
+
+
+def test_it_is_kept_that_faces_were_restored(
+    score: Score, rows: Rows, make_sample: MakeSample, make_clip: MakeClip, make_clips: MakeClips
+) -> None:
+    class Restoring(FakeModel):
+        def score(self, clips: Sequence[Clip]) -> list[ClipScore]:
+            return [replace(one, restored=one.fake > 2) for one in super().score(clips)]
+
+    samples = [make_sample("a"), make_sample("b")]
+    given = [*rows(samples[0], 0, make_clips(make_clip(1), make_clip(3))), *rows(samples[1], 1, "invalid_video")]
+    first, second = group_videos(samples, iter(score(Restoring(), given)))
+    assert [one.restored for one in first.scores] == [False, True]
+    assert second.scores == ()
 
 
 def test_a_longer_time_of_the_model_counts_for_the_video(score: Score, rows: Rows, make_sample: MakeSample) -> None:
