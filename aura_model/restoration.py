@@ -61,8 +61,9 @@ def without_bars(frames: Frames, below: float) -> Frames:
     """
     brightness = _brightness(frames)
     rows, columns = (_inside(brightness.max(axis=axes) >= below) for axes in ((0, 2), (0, 1)))
-    painted = frames[:, rows][:, :, columns]
-    return frames if np.array_equal(painted, frames) else np.ascontiguousarray(painted)
+    if all(np.array_equal(places, np.arange(len(places))) for places in (rows, columns)):
+        return frames
+    return np.ascontiguousarray(frames[:, rows][:, :, columns])
 
 
 def lit(frames: Frames, least: float) -> Frames:

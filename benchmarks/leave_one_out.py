@@ -22,7 +22,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
-from robustness import RECIPE
+from robustness import RECIPE, write
 from wild import AURA
 
 from aura_model.config import Config
@@ -69,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         "family_pairs": args.family_pairs,
         "rows": {row.missing: tried(trained(row, config, args), args) for row in rows_of(config)},
     }
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report, indent=1) + "\n")
+    write(args.json, report)
     console.print(matrix(report["rows"]))
 
 

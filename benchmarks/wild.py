@@ -18,7 +18,6 @@ probability counts as a half. Exit status 1: a demand is missed, other than the 
 """
 
 import argparse
-import json
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -30,7 +29,7 @@ import numpy.typing as npt
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
-from robustness import RECIPE, shuffled, tell_demands
+from robustness import RECIPE, shuffled, tell_demands, write
 from scrutiny.acceptance import IN_FORCE, Line
 from scrutiny.baselines import Features, LinearProbe, metadata_probabilities, video_probability
 from scrutiny.clustered import auc_table, lead, pairs_won
@@ -120,9 +119,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     systems = {AURA: answers.aura, **baselines(answers, args)}
     report = judge(answers, systems)
     demands = lines(report)
-    if args.json:
-        args.json.parent.mkdir(parents=True, exist_ok=True)
-        args.json.write_text(json.dumps(report | {"acceptance": [one.plain() for one in demands]}, indent=1) + "\n")
+    write(args.json, report | {"acceptance": [one.plain() for one in demands]})
     tell(console, report, demands)
     return int(not all(one.passed for one in demands if one.gate))
 

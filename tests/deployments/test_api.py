@@ -177,16 +177,16 @@ async def test_other_fields_of_a_form_are_passed_over(backend: FakeBackend, clie
     assert backend.media == [b"video"]
 
 
+async def pieces(body: bytes, size: int) -> AsyncIterator[bytes]:
+    for start in range(0, len(body), size):
+        yield body[start : start + size]
+
+
 @pytest.mark.parametrize("size", [1, 2, 7])
 async def test_a_form_may_come_in_pieces(backend: FakeBackend, client: httpx.AsyncClient, size: int) -> None:
     body = form(b"vid\r\n--eo")
-
-    async def pieces() -> AsyncIterator[bytes]:
-        for start in range(0, len(body), size):
-            yield body[start : start + size]
-
     headers = FORM | {"content-length": str(len(body))}
-    assert (await client.post("/predict", content=pieces(), headers=headers)).status_code == 200
+    assert (await client.post("/predict", content=pieces(body, size), headers=headers)).status_code == 200
     assert backend.media == [b"vid\r\n--eo"]
 
 
@@ -309,13 +309,8 @@ async def test_what_is_before_the_first_boundary_is_skipped(
 ) -> None:
     """RFC 2046, 5.1.1; in chunks of any size."""
     body = preamble + form(b"\n--b in a video")
-
-    async def chunks() -> AsyncIterator[bytes]:
-        for at in range(0, len(body), size):
-            yield body[at : at + size]
-
     headers = FORM | {"content-length": str(len(body))}
-    assert (await client.post("/predict", content=chunks(), headers=headers)).status_code == 200
+    assert (await client.post("/predict", content=pieces(body, size), headers=headers)).status_code == 200
     assert backend.media == [b"\n--b in a video"]
 
 

@@ -229,8 +229,8 @@ def _known(score: ClipScore) -> ClipScore:
 
 def _scored_row(row: Row, result: ClipScore | ValueError | None, seconds: float) -> Row:
     kept = {name: row[name] for name in KEPT}
-    kept |= {"fake": math.nan, "video": math.nan, "audio": math.nan}
-    kept |= {"restored": False, "score_seconds": 0.0, "thumbnail": b""}
+    unscored = {"fake": math.nan, "video": math.nan, "audio": math.nan, "restored": False}
+    kept |= unscored | {"score_seconds": 0.0, "thumbnail": b""}
     if isinstance(result, ValueError):
         return kept | {"error": SCORING_FAILED, "detail": str(result)}
     if result is None:
